@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/runs"
+	"github.com/crawlbox/crawlbox/appliance/schedule"
 	"github.com/crawlbox/crawlbox/configs"
 )
 
@@ -155,4 +156,99 @@ func runID(r *http.Request) (string, error) {
 	id := r.PathValue("id")
 	note(r, slog.String("run", id))
 	return id, nil
+}
+
+// Schedules answers for schedules: what begins runs at planned times.
+type Schedules interface {
+	// Schedules returns all by name.
+	Schedules(ctx context.Context) ([]Schedule, error)
+	// AddSchedule makes one. One of the name that is there is a conflict, unless it is to be replaced.
+	AddSchedule(ctx context.Context, req ScheduleRequest) (Schedule, error)
+	RemoveSchedule(ctx context.Context, name string) error
+	// PauseSchedule has one begin no more runs, until it is resumed.
+	PauseSchedule(ctx context.Context, name string) error
+	// ResumeSchedule has one begin runs from the next planned time on.
+	ResumeSchedule(ctx context.Context, name string) error
+}
+
+func SchedulesArea(s Schedules) Area {
+	return Area{
+		"GET /v1/schedules":                List(listed(s)),
+		"POST /v1/schedules":               Value(added(s)),
+		"DELETE /v1/schedules/{name}":      Action(done(scheduleName, s.RemoveSchedule)),
+		"POST /v1/schedules/{name}/pause":  Action(done(scheduleName, s.PauseSchedule)),
+		"POST /v1/schedules/{name}/resume": Action(done(scheduleName, s.ResumeSchedule)),
+	}
+}
+
+// Schedule is one, with what comes next.
+type Schedule struct {
+	schedule.Entry
+	Coming []schedule.Coming `json:"coming"`           // the next planned times; none of one that is paused
+	Bad    string            `json:"bad,omitempty"`    // why it has none; empty: it has
+	Live   []string          `json:"live,omitempty"`   // its runs that have not ended
+	Behind bool              `json:"behind,omitempty"` // its clock was ahead, and it waits until that time is there
+}
+
+// ScheduleRequest asks for a schedule.
+type ScheduleRequest struct {
+	schedule.Schedule
+	Replace bool `json:"replace,omitempty"` // one of the name
+}
+
+func listed(s Schedules) func(*http.Request) ([]Schedule, error) {
+	return func(r *http.Request) ([]Schedule, error) {
+		list, err := s.Schedules(r.Context())
+		for i := range list {
+			if err == nil {
+				list[i].Args, err = hidden(list[i].Args)
+			}
+		}
+		return list, err
+	}
+}
+
+func added(s Schedules) func(*http.Request) (Schedule, error) {
+	return func(r *http.Request) (v Schedule, err error) {
+		var req ScheduleRequest
+		if err := body(r, &req); err != nil {
+			return v, err
+		}
+		note(r, slog.String("schedule", req.Name), slog.String("service", req.Service))
+		if v, err = s.AddSchedule(r.Context(), req); err == nil {
+			v.Args, err = hidden(v.Args)
+		}
+		return v, err
+	}
+}
+
+func scheduleName(r *http.Request) (string, error) {
+	name := r.PathValue("name")
+	note(r, slog.String("schedule", name))
+	return name, nil
+}
+
+// Schedules returns all schedules by name.
+func (c *Client) Schedules(ctx context.Context) (v []Schedule, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/schedules", nil, &v)
+}
+
+// AddSchedule makes a schedule.
+func (c *Client) AddSchedule(ctx context.Context, req ScheduleRequest) (v Schedule, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/schedules", req, &v)
+}
+
+// RemoveSchedule removes a schedule. Its runs stay.
+func (c *Client) RemoveSchedule(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/schedules/"+url.PathEscape(name), nil, nil)
+}
+
+// PauseSchedule has a schedule begin no more runs.
+func (c *Client) PauseSchedule(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "/v1/schedules/"+url.PathEscape(name)+"/pause", nil, nil)
+}
+
+// ResumeSchedule has a schedule begin runs from the next planned time on.
+func (c *Client) ResumeSchedule(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "/v1/schedules/"+url.PathEscape(name)+"/resume", nil, nil)
 }

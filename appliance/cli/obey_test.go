@@ -66,6 +66,11 @@ var asksOthers = map[string][]string{
 	"run rm":          {"nothing"},
 	"runs":            nil,
 	"rerun":           {"spider-2"},
+	"schedule ls":     nil,
+	"schedule next":   nil,
+	"schedule pause":  {"nothing"},
+	"schedule resume": {"nothing"},
+	"schedule rm":     {"nothing"},
 	"update":          {"nobody", "--image", "localhost:8003/spider:0.02"},
 	"scale":           {"broken=3"},
 	"autoscale":       {"spider", "--queue", "k", "--per-replica", "2", "--max", "3"},
@@ -87,7 +92,7 @@ var asksOthers = map[string][]string{
 var asksNobody = strings.Fields(`manager worker install install|manager install|worker uninstall doctor demo version
 	help completion upgrade config|init config|check state|show state|log recovery-key recover move
 	start stop rm push
-	images|gc queue|push queue|clear queue|dead|retry queue|dead|drop exec`)
+	images|gc schedule|add queue|push queue|clear queue|dead|retry queue|dead|drop exec`)
 
 // sayEvil makes an API end all texts that it says with evil.
 func sayEvil(inner http.Handler) http.Handler {

@@ -10,6 +10,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cli/install"
 	"github.com/crawlbox/crawlbox/appliance/cli/run"
 	"github.com/crawlbox/crawlbox/appliance/cli/runs"
+	"github.com/crawlbox/crawlbox/appliance/cli/schedules"
 	"github.com/crawlbox/crawlbox/appliance/cli/service"
 )
 
@@ -58,7 +59,7 @@ func addCommands(a *command.App, root *cobra.Command) {
 		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.AutoscaleCmd(a),
 		service.StartCmd(a),
 		service.StopCmd(a), service.RestartCmd(a), service.UpdateCmd(a), service.RmCmd(a), service.InspectCmd(a))
-	add(root, groupRuns, "Runs:", runs.RunCmd(a), runs.RunsCmd(a), runs.RerunCmd(a))
+	add(root, groupRuns, "Runs:", runs.RunCmd(a), runs.RunsCmd(a), runs.RerunCmd(a), schedules.Cmd(a))
 	add(root, groupData, "Images and queues:", deploy.BuildCmd(a), deploy.PushCmd(a), data.ImagesCmd(a),
 		data.RegistryCmd(a), data.QueueCmd(a))
 	add(root, groupOther, "Other:", configCmd(a), versionCmd(a), completionCmd(), run.DemoSpiderCmd(a), run.KeepCmd(a),

@@ -34,6 +34,8 @@ var (
 	_ api.Upgrades = Elsewhere{}
 	_ api.Programs = Elsewhere{}
 	_ api.Runs     = Elsewhere{}
+
+	_ api.Schedules = Elsewhere{}
 )
 
 // NewElsewhere returns what answers for the areas of the manager that errs names.
@@ -53,6 +55,7 @@ func (e Elsewhere) Areas() []api.Area {
 		api.ProgramsArea(e),
 		api.BackupsArea(e),
 		api.RunsArea(e),
+		api.SchedulesArea(e),
 	}
 }
 
@@ -89,6 +92,17 @@ func (e Elsewhere) Run(context.Context, string) (runs.Record, error)          { 
 func (e Elsewhere) Runs(context.Context, api.RunQuery) ([]runs.Record, error) { return nil, e.runs() }
 func (e Elsewhere) StopRun(context.Context, string) error                     { return e.runs() }
 func (e Elsewhere) RemoveRun(context.Context, string) error                   { return e.runs() }
+
+func (e Elsewhere) schedules() error { return e.onlyOn("what keeps schedules") }
+func (e Elsewhere) Schedules(context.Context) ([]api.Schedule, error) {
+	return nil, e.schedules()
+}
+func (e Elsewhere) AddSchedule(context.Context, api.ScheduleRequest) (api.Schedule, error) {
+	return api.Schedule{}, e.schedules()
+}
+func (e Elsewhere) RemoveSchedule(context.Context, string) error { return e.schedules() }
+func (e Elsewhere) PauseSchedule(context.Context, string) error  { return e.schedules() }
+func (e Elsewhere) ResumeSchedule(context.Context, string) error { return e.schedules() }
 
 func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }
 func (e Elsewhere) Token(context.Context, string) (api.Token, error) {

@@ -21,6 +21,7 @@ var names = []string{
 	"deploy",
 	"services",
 	"runs",
+	"schedules",
 	"queue",
 	"images",
 	"access",

@@ -62,7 +62,7 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 				m.peers.Holders, m.log, errs)),
 			api.AccountsArea(control.NewAccounts(a.Accounts, m.registryAddr(), a.CA.PEM(), errs)),
 			api.ProgramsArea(control.NewPrograms(m.engine, m.peers.Execute, errs)),
-			api.RunsArea(m.leading.Runs()),
+			api.RunsArea(m.leading.Runs()), api.SchedulesArea(m.leading.Schedules()),
 		), []api.Area{
 			api.ChangesArea(deploys),
 			api.DeploysArea(deploys),

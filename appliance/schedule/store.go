@@ -33,6 +33,30 @@ type Pause struct {
 	At time.Time `json:"at"`
 }
 
+// Coming is a planned time that is still to come, by the clocks of the schedule's zone.
+type Coming struct {
+	Planned time.Time `json:"planned"`
+	Begin   time.Time `json:"begin"` // by the jitter
+}
+
+// Coming returns the next planned times, as far as nobody pauses or changes the schedule.
+func (e Entry) Coming(now time.Time, most int) (list []Coming, err error) {
+	times, err := e.Times()
+	if err != nil || e.Paused != nil {
+		return nil, err
+	}
+	at := latest(e.Position.Through, now.Add(-e.Jitter))
+	for len(list) < most {
+		if at = times.Next(at); at.IsZero() {
+			break
+		}
+		if begin := e.Due(at); begin.After(now) {
+			list = append(list, Coming{at.In(times.Zone()), begin.In(times.Zone())})
+		}
+	}
+	return list, nil
+}
+
 // Document is where schedules are kept. *state.Document is one.
 type Document interface {
 	Load() ([]byte, error)

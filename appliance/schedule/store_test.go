@@ -79,6 +79,35 @@ func TestStore_Note(t *testing.T) {
 	}
 }
 
+// TestEntry_Coming: what the jitter delays is still to come, and what is dealt with is not.
+func TestEntry_Coming(t *testing.T) {
+	t.Parallel()
+	e := Entry{Schedule: Schedule{Name: "q", Cron: "*/15 * * * *", Zone: "Europe/Paris", Jitter: 14 * time.Minute}}
+	e.Position.Through = clock(t, "08:45")
+	for now, want := range map[string]string{"09:00": "11:00 11:15 11:30", "09:14": "11:15 11:30 11:45"} {
+		coming, err := e.Coming(clock(t, now), 3)
+		var at []time.Time
+		for _, c := range coming {
+			at = append(at, c.Planned)
+			if c.Begin.Before(c.Planned) || c.Begin.Before(clock(t, now)) {
+				t.Errorf("at %s: %+v", now, c)
+			}
+		}
+		if got := clocks(at); err != nil || got != want {
+			t.Errorf("at %s: %q, %v", now, got, err)
+		}
+	}
+	e.Position.Through = clock(t, "12:00") // the clock was ahead
+	coming, err := e.Coming(clock(t, "09:00"), 1)
+	if err != nil || len(coming) != 1 || !coming[0].Planned.Equal(clock(t, "12:15")) {
+		t.Errorf("got %+v, %v", coming, err)
+	}
+	e.Paused = &Pause{By: "ann"}
+	if coming, err := e.Coming(clock(t, "09:00"), 1); err != nil || len(coming) > 0 {
+		t.Errorf("paused: %+v, %v", coming, err)
+	}
+}
+
 func TestStore_Bounds(t *testing.T) {
 	t.Parallel()
 	s, q := newStore(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/runs"
+	"github.com/crawlbox/crawlbox/appliance/schedule"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
 
@@ -30,6 +31,7 @@ type Cluster struct {
 	tasks    []fleet.Task
 	images   []fleet.Image
 	runs     []runs.Record
+	planned  []schedule.Entry
 	queue    map[string][]string
 	dead     []string // items of safeKey
 	queueURL string
@@ -48,7 +50,7 @@ func New(now time.Time) *Cluster {
 	c := &Cluster{now: now, held: make(chan string, 100), hold: map[string]bool{}}
 	c.nodes, c.images = someNodes(now), someImages(now)
 	c.services, c.tasks = someServices(now)
-	c.runs = someRuns(now)
+	c.runs, c.planned = someRuns(now), someSchedules(now)
 	c.tokens, c.accounts = someTokens(now), someAccounts(now)
 	c.queueURL = "redis://default:s%2Fecret@10.77.0.11:7891"
 	c.queue = map[string][]string{

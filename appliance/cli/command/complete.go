@@ -83,7 +83,8 @@ var (
 		return c.Runs(ctx, api.RunQuery{Most: 100})
 	},
 		func(r runs.Record) string { return r.ID })
-	ImageNames = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
+	ScheduleNames = namesOf((*api.Client).Schedules, func(s api.Schedule) string { return s.Name })
+	ImageNames    = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
 		return c.Images(ctx, false)
 	},
 		func(i fleet.Image) string { return i.Repository + ":" + i.Tag })

@@ -43,8 +43,8 @@ func (b begin) begun(a *command.App, ctx context.Context, c *api.Client, r runs.
 		r.ID)
 }
 
-// defaultRetries is how often a task begins again that fails, unless the user says otherwise.
-const defaultRetries = 2
+// DefaultRetries is how often a task begins again that fails, unless the user says otherwise.
+const DefaultRetries = 2
 
 func RunCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
@@ -81,7 +81,7 @@ stopped it.`,
 	f.StringArrayVarP(&args, "arg", "a", nil, "`argument` key=value of the spider")
 	f.StringArrayVarP(&envs, "env", "e", nil, "`variable` NAME=VALUE; NAME alone: as it is here")
 	f.IntVar(&req.Replicas, "replicas", 1, "`number` of tasks at a time")
-	f.IntVar(&req.Retries, "retries", defaultRetries, "`times` that a task begins again which fails")
+	f.IntVar(&req.Retries, "retries", DefaultRetries, "`times` that a task begins again which fails")
 	f.Var(&timeout, "timeout", "`time` after which it is ended: 6h, 1d")
 	f.StringVar(&req.Name, "name", "", "`name` of the run (default: made up)")
 	b := beginFlags(cmd)
@@ -123,7 +123,7 @@ func oneThing(cmd *cobra.Command, words []string) error {
 
 // check reads what flags say, and refuses what is sure to be wrong.
 func check(cmd *cobra.Command, req *api.RunRequest, args, envs []string) (err error) {
-	if req.Args, err = arguments(args); err == nil {
+	if req.Args, err = Arguments(args); err == nil {
 		req.Env, err = command.Variables("env", envs)
 	}
 	if err != nil {
@@ -148,7 +148,8 @@ func check(cmd *cobra.Command, req *api.RunRequest, args, envs []string) (err er
 	return nil
 }
 
-func arguments(given []string) (map[string]string, error) {
+// Arguments reads those of a spider, key=value each.
+func Arguments(given []string) (map[string]string, error) {
 	args := map[string]string{}
 	for _, text := range given {
 		name, value, ok := strings.Cut(text, "=")

@@ -2,12 +2,14 @@ package schedules
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +55,6 @@ type world struct {
 	runs    map[string]*live // services of runs, by name
 	begun   map[string]int   // how often one was made
 	stopped int
-	records *runs.Store
 	last    time.Duration // how long a run takes at most
 	rand    *rand.Rand
 }
@@ -86,8 +87,9 @@ func (w *world) change(name string, fn func([]byte) ([]byte, error)) error {
 func (w *world) pass(t *testing.T, by time.Duration) {
 	t.Helper()
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.now = w.now.Add(by)
-	var ended []runs.Record
+	var ended []runs.Spec
 	for id, is := range w.runs {
 		switch {
 		case is.ends.After(w.now):
@@ -97,16 +99,29 @@ func (w *world) pass(t *testing.T, by time.Duration) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ended = append(ended, runs.Record{Spec: spec, State: runs.Done, Ended: w.now})
+			ended = append(ended, spec)
 		case is.recorded && w.now.Sub(is.ends) > 10*time.Second:
 			delete(w.runs, id)
 		}
 	}
-	w.mu.Unlock()
-	for _, r := range ended {
-		if err := w.records.Add(r); err != nil {
+	for _, spec := range ended {
+		r, err := json.Marshal(runs.Record{Spec: spec, State: runs.Done, Ended: w.now})
+		if err == nil {
+			err = w.change(fmt.Sprintf("runs/%s/%06d", spec.Schedule, w.now.Minute()/10), add(r))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// add adds a record to a document of some, as the store of runs has them.
+func add(r []byte) func([]byte) ([]byte, error) {
+	return func(data []byte) ([]byte, error) {
+		if data == nil {
+			return slices.Concat([]byte("["), r, []byte("]")), nil
+		}
+		return slices.Concat(data[:len(data)-1], []byte(","), r, []byte("]")), nil
 	}
 }
 
@@ -249,12 +264,10 @@ func (l *life) CreateRun(_ context.Context, _ string, _ servicespec.Deployment, 
 }
 
 func newWorld(now time.Time, seed uint64) *world {
-	w := &world{
+	return &world{
 		tree: newTree(), now: now, runs: map[string]*live{}, begun: map[string]int{}, last: 40 * time.Second,
 		rand: rand.New(rand.NewPCG(seed, 1)),
 	}
-	w.records = runs.NewStore(documents{w.leads(seed, 0), "runs/"})
-	return w
 }
 
 // leads returns a manager that leads from now on, with the state as it was some time ago.

@@ -19,6 +19,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/control"
 	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	controlruns "github.com/crawlbox/crawlbox/appliance/control/runs"
+	controlschedules "github.com/crawlbox/crawlbox/appliance/control/schedules"
 	"github.com/crawlbox/crawlbox/appliance/controller"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
@@ -152,6 +153,12 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 func (m *Manager) Runs() api.Runs {
 	errs := control.NewErrors(m.Name, m.View.ManagerName)
 	return controlruns.New(m.Engine, m.starter, m.runs, errs.Explain)
+}
+
+// Schedules returns what knows schedules, on each manager.
+func (m *Manager) Schedules() api.Schedules {
+	errs := control.NewErrors(m.Name, m.View.ManagerName)
+	return controlschedules.New(m.Engine, m.planned, m.runs.Has, errs.Explain)
 }
 
 // QueueReport reports where the queue's Valkey is, and how.
