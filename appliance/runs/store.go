@@ -150,13 +150,13 @@ func (s *Store) Usual(r Record) (*Usual, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list []Record
-	for name, some := range all {
+	var lists [][]Record
+	for name, list := range all {
 		if group, _ := numberOf(name); group == r.Group() {
-			list = append(list, some...)
+			lists = append(lists, list)
 		}
 	}
-	return usual(r, list), nil
+	return usual(r, lists...), nil
 }
 
 // Has reports whether there is a record of a run.

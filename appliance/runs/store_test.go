@@ -12,7 +12,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/cluster/state/statetest"
 )
 
-func newDocuments(t *testing.T) *state.Group {
+func newDocuments(t testing.TB) *state.Group {
 	t.Helper()
 	return state.NewGroup(statetest.Open(t, t.TempDir()), state.Runs)
 }

@@ -17,11 +17,16 @@ type Usual struct {
 
 // usual returns what the last runs before r did that ended well; nil: there are none. What failed is not what is usual,
 // and neither is what was stopped.
-func usual(r Record, list []Record) *Usual {
-	before := slices.DeleteFunc(slices.Clone(list), func(is Record) bool {
-		return is.State != Done || is.ID == r.ID || !is.At.Before(r.At)
-	})
-	SortNewest(before)
+func usual(r Record, lists ...[]Record) *Usual {
+	var before []*Record // records are large
+	for _, list := range lists {
+		for i := range list {
+			if is := &list[i]; is.State == Done && is.ID != r.ID && is.At.Before(r.At) {
+				before = append(before, is)
+			}
+		}
+	}
+	slices.SortFunc(before, func(a, b *Record) int { return b.At.Compare(a.At) })
 	before = before[:min(len(before), Compared)]
 	if len(before) == 0 {
 		return nil
@@ -35,10 +40,10 @@ func usual(r Record, list []Record) *Usual {
 }
 
 // median returns that of the numbers which are there, the mean of two where there are two in the middle; nil: none is.
-func median(list []Record, number func(*Record) *int64) *int64 {
+func median(list []*Record, number func(*Record) *int64) *int64 {
 	var all []int64
-	for i := range list {
-		if n := number(&list[i]); n != nil {
+	for _, is := range list {
+		if n := number(is); n != nil {
 			all = append(all, *n)
 		}
 	}

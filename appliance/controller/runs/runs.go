@@ -79,6 +79,10 @@ func New(e Engine, s Store, why Why, log *slog.Logger) *controller.Loop {
 }
 
 func (k *keeper) round(ctx context.Context) error {
+	// Who reads the records first waits until all are read: no user is to.
+	if _, err := k.store.Has(""); err != nil {
+		return err
+	}
 	some, err := k.engine.HasRuns(ctx)
 	if err != nil {
 		return err
