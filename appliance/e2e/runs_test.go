@@ -46,6 +46,10 @@ func TestRuns(t *testing.T) {
 		if again.State != runs.Done || *again.Items != 10 || again.ID == "good" || again.Digest == "" {
 			t.Errorf("once more it is %+v", again)
 		}
+		if is := again.Usual; is == nil || is.Runs != 1 || *is.Pages != 14 || is.Took <= 0 {
+			t.Errorf("it is compared with %+v", is)
+		}
+		contains(t, c.run("run", "show", again.ID), "MEDIAN OF 1", "log of task", "tiny: with --site=shop", "items=5")
 	})
 	t.Run("failed", func(t *testing.T) {
 		c := c.sub(t)
@@ -56,6 +60,9 @@ func TestRuns(t *testing.T) {
 		is := c.record("bad")
 		if is.State != runs.Failed || is.Attempts != 3 || is.ExitCode != 3 || !strings.Contains(is.Why, "3 attempts") {
 			t.Errorf("the record is %+v", is)
+		}
+		if is.Log == nil || is.Log.Node == "" || len(is.Log.First) == 0 {
+			t.Errorf("of its log are %+v", is.Log)
 		}
 		contains(t, c.run("runs", "spider", "--failed"), "bad", "failed")
 	})
