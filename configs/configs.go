@@ -55,6 +55,8 @@ type Config struct {
 	Prune bool
 	// Services lists what the file defines, sorted by name.
 	Services []compose.Service
+	// Schedules lists those that the file defines, sorted by name.
+	Schedules []Schedule
 
 	// File is the absolute path that Load looked at, whether or not it exists.
 	File string

@@ -88,6 +88,7 @@ func parse(file string, data []byte, opts []Option) (cfg Config, envFiles []stri
 	cfg = s.config()
 	cfg.File = file
 	cfg.Services, envFiles = compose.Read(root, s.checking, p)
+	cfg.Schedules = readSchedules(root, p)
 	compose.CheckDestinations(cfg.Services, cfg.Registry.Port, p)
 	if err := p.Err(); err != nil {
 		return Config{}, envFiles, err

@@ -45,7 +45,7 @@ func mustLoad(t *testing.T, text string, opts ...Option) Config {
 
 func sameAsDefault(t *testing.T, cfg Config) {
 	t.Helper()
-	cfg.File, cfg.Services = "", nil
+	cfg.File, cfg.Services, cfg.Schedules = "", nil, nil
 	if want := Default(); !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
 	}
@@ -68,7 +68,7 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := document.LinesOf(root, 1)
-	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets") {
+	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets", "schedules") {
 		if _, ok := lines[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}
@@ -79,6 +79,9 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 	}
 	if len(cfg.Services) != 2 || cfg.Services[0].Compose.Build == nil || cfg.Services[1].Replicas() != 3 {
 		t.Errorf("the examples of services: got %+v", cfg.Services)
+	}
+	if len(cfg.Schedules) != 1 || cfg.Schedules[0].Args["site"] != "shop" || cfg.Schedules[0].Timeout != 6*time.Hour {
+		t.Errorf("the example of a schedule: got %+v", cfg.Schedules)
 	}
 	cfg.Queue = nil
 	sameAsDefault(t, cfg)
@@ -99,8 +102,8 @@ func TestKeys_CoverEveryField(t *testing.T) {
 		}
 		return n
 	}
-	// Services and File are no settings.
-	if got, want := len(keys), count(reflect.TypeFor[Config]())-2; got != want {
+	// Services, Schedules and File are no settings.
+	if got, want := len(keys), count(reflect.TypeFor[Config]())-3; got != want {
 		t.Errorf("%d keys for %d fields", got, want)
 	}
 }

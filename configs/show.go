@@ -55,6 +55,9 @@ func asYAML(c Config, has func(key) bool, m mask) ([]byte, error) {
 	if err := showServices(c, root, m); err != nil {
 		return nil, fmt.Errorf("show services: %w", err)
 	}
+	if err := showSchedules(c, root, m); err != nil {
+		return nil, fmt.Errorf("show schedules: %w", err)
+	}
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)

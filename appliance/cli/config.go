@@ -49,7 +49,11 @@ nothing. The exit code is 1 for the first alone.`,
 			return a.Say("%s does not exist; the defaults are in force, `crawlbox config init` writes them down",
 				cfg.File)
 		}
-		return a.Printf("%s: good, %s\n", cfg.File, words.Count(len(cfg.Services), "service"))
+		what := words.Count(len(cfg.Services), "service")
+		if n := len(cfg.Schedules); n > 0 {
+			what += ", " + words.Count(n, "schedule")
+		}
+		return a.Printf("%s: good, %s\n", cfg.File, what)
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/planned"
 	"github.com/crawlbox/crawlbox/appliance/runs"
 )
 
@@ -73,7 +74,7 @@ type Plan struct {
 
 // Decide says what is to be done about a schedule that has come to a position, with its runs that have not ended. It
 // may be asked again with the same position, where what it said was done in part or could not be noted.
-func (s Schedule) Decide(times Times, at Position, live []Live, now time.Time) Plan {
+func (s Schedule) Decide(times planned.Times, at Position, live []Live, now time.Time) Plan {
 	p := plan{Schedule: s, now: now, live: slices.Clone(live)}
 	p.After = at
 	p.After.Waiting, p.After.Events = nil, slices.Clone(at.Events)
@@ -101,7 +102,7 @@ type plan struct {
 }
 
 // pass goes through the planned times up to now. It returns those that are due.
-func (p *plan) pass(times Times) (due []Waiting) {
+func (p *plan) pass(times planned.Times) (due []Waiting) {
 	var missed []time.Time // the first and the last
 	count := 0
 	for {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/naming"
+	"github.com/crawlbox/crawlbox/appliance/base/planned"
 	"github.com/crawlbox/crawlbox/appliance/runs"
 )
 
@@ -40,8 +41,6 @@ const (
 	maxJitter = 24 * time.Hour
 	// maxAtOnce bounds the runs of a schedule at a time.
 	maxAtOnce = 100
-	// MinEvery is how close planned times of @every may be.
-	MinEvery = 10 * time.Second
 )
 
 // Schedule is what somebody asked for.
@@ -64,6 +63,9 @@ type Schedule struct {
 
 	By string `json:"by"` // who asked for it
 }
+
+// Times returns the planned times. It reads the time zone's file.
+func (s Schedule) Times() (planned.Times, error) { return planned.Parse(s.Cron, s.Zone) }
 
 // Run returns what the run is asked to be that is planned for a time, and is asked for now.
 func (s Schedule) Run(planned, now time.Time) runs.Spec {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/crawlbox/crawlbox/configs"
 )
 
 const (
@@ -166,6 +168,46 @@ func WithConfig(list []Entry, defined []Schedule, now time.Time) []Entry {
 		}
 	}
 	return next
+}
+
+// Differs reports whether the list is not as the config file has it.
+func Differs(list []Entry, defined []Schedule) bool {
+	of := 0
+	for _, e := range list {
+		if e.Config {
+			of++
+		}
+	}
+	return of != len(defined) || slices.ContainsFunc(defined, func(s Schedule) bool {
+		i := Find(list, s.Name)
+		return i < 0 || !list[i].Config || !same(list[i].Schedule, s)
+	})
+}
+
+// byConfig is named as who asked for the schedules of the config file.
+const byConfig = "crawlbox.yaml"
+
+// FromConfig returns the schedules of the config file.
+func FromConfig(defined []configs.Schedule) (list []Schedule) {
+	for _, s := range defined {
+		list = append(list, Schedule{
+			Name:     s.Name,
+			Service:  s.Service,
+			Cron:     s.Cron,
+			Zone:     s.Zone,
+			Jitter:   s.Jitter,
+			Overlap:  s.Overlap,
+			Missed:   s.Missed,
+			AtMost:   s.AtMost,
+			Args:     s.Args,
+			Command:  s.Command,
+			Replicas: s.Replicas,
+			Retries:  s.Retries,
+			Timeout:  s.Timeout,
+			By:       byConfig,
+		})
+	}
+	return list
 }
 
 // same reports whether two schedules say the same.

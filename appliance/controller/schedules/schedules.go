@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crawlbox/crawlbox/appliance/base/planned"
 	"github.com/crawlbox/crawlbox/appliance/controller"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/runs"
@@ -57,26 +58,31 @@ type Options struct {
 	Ended func(id string) (bool, error)
 	// Sync brings the cluster's state here up to date with that of the other managers.
 	Sync func(ctx context.Context) error
-	Now  func() time.Time
-	Log  *slog.Logger
+	// Defined returns the schedules of the config file that is in force; an error: it is not known.
+	Defined func() ([]schedule.Schedule, error)
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 type keeper struct {
 	Options
 
 	mu    sync.Mutex
-	times map[string]schedule.Times // by expression and zone
+	times map[string]planned.Times // by expression and zone
 }
 
 // New returns the loop.
 func New(o Options) *controller.Loop {
-	k := &keeper{Options: o, times: map[string]schedule.Times{}}
+	k := &keeper{Options: o, times: map[string]planned.Times{}}
 	loop := controller.New("schedules", k.round)
 	loop.First, loop.Every, loop.Retry, loop.RetryMost = every, every, every, 5*time.Second
 	return loop
 }
 
 func (k *keeper) round(ctx context.Context) error {
+	if err := k.define(); err != nil {
+		return err
+	}
 	due, err := k.due()
 	if err != nil || len(due) == 0 {
 		return err
@@ -125,6 +131,24 @@ func (k *keeper) round(ctx context.Context) error {
 	return err
 }
 
+// define keeps the schedules of the config file as that says. Where it can't be understood, they stay, which is told
+// with its services.
+func (k *keeper) define() error {
+	defined, unknown := k.Defined()
+	list, err := k.Store.List()
+	if err != nil || unknown != nil || !schedule.Differs(list, defined) {
+		return err
+	}
+	now := k.Now()
+	err = k.Store.Update("apply the schedules of the config file", func(l []schedule.Entry) ([]schedule.Entry, error) {
+		return schedule.WithConfig(l, defined, now), nil
+	})
+	if err == nil {
+		k.Log.Info("the schedules of the config file are in force", "schedules", len(defined))
+	}
+	return err
+}
+
 // due returns the schedules about which there may be something to do.
 func (k *keeper) due() (due []schedule.Entry, err error) {
 	list, err := k.Store.List()
@@ -148,7 +172,7 @@ func (k *keeper) due() (due []schedule.Entry, err error) {
 	return due, nil
 }
 
-func (k *keeper) timesOf(s schedule.Schedule) (schedule.Times, error) {
+func (k *keeper) timesOf(s schedule.Schedule) (planned.Times, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	name := s.Cron + "\n" + s.Zone

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/planned"
 	"github.com/crawlbox/crawlbox/appliance/deploy"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/runs"
@@ -55,6 +56,8 @@ type world struct {
 	runs    map[string]*live // services of runs, by name
 	begun   map[string]int   // how often one was made
 	stopped int
+	defined []schedule.Schedule // by the config file
+	unknown error
 	last    time.Duration // how long a run takes at most
 	rand    *rand.Rand
 }
@@ -281,10 +284,11 @@ func (w *world) leads(seed uint64, dies float64) *life {
 		Options: Options{
 			Store: l.store, Engine: l, Starter: &starter.Starter{Engine: l, Sources: l, Store: records},
 			Ended: records.Has, Sync: l.sync,
-			Now: func() time.Time { return w.clock().Add(l.skew) },
-			Log: slog.New(slog.DiscardHandler),
+			Defined: func() ([]schedule.Schedule, error) { return w.defined, w.unknown },
+			Now:     func() time.Time { return w.clock().Add(l.skew) },
+			Log:     slog.New(slog.DiscardHandler),
 		},
-		times: map[string]schedule.Times{},
+		times: map[string]planned.Times{},
 	}
 	return l
 }
@@ -466,5 +470,47 @@ func TestUnknownService(t *testing.T) {
 	at = lead(0, 10*time.Minute)
 	if len(at.Waiting) > 0 || len(at.Events) != 1 || at.Events[0].Kind != schedule.Failed || len(w.begun) > 0 {
 		t.Errorf("later: %+v", at)
+	}
+}
+
+// TestDefined: the config file's schedules come, change and go with it, and stay where it can't be understood.
+func TestDefined(t *testing.T) {
+	t.Parallel()
+	w, lead := one(t, schedule.Schedule{Service: "spider", Cron: "@daily"}, six)
+	of := func(name, cron string) schedule.Schedule {
+		return schedule.Schedule{Name: name, Service: "spider", Cron: cron, Replicas: 1}
+	}
+	names := func() (text string) {
+		t.Helper()
+		l := w.leads(1, 0)
+		if err := l.keep.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := l.store.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			text += e.Name + " " + e.Cron + ", "
+		}
+		return text
+	}
+	lead(0, time.Second)
+	w.defined = []schedule.Schedule{of("a", "@hourly"), of("b", "@hourly")}
+	if got := names(); got != "a @hourly, b @hourly, q @daily, " {
+		t.Errorf("got %q", got)
+	}
+	files := w.tree.all()
+	if names(); !maps.Equal(files, w.tree.all()) {
+		t.Error("what is the same is written again")
+	}
+	w.defined = []schedule.Schedule{of("b", "@weekly")}
+	w.unknown = errors.New("of a newer version")
+	if got := names(); got != "a @hourly, b @hourly, q @daily, " {
+		t.Errorf("not understood: got %q", got)
+	}
+	w.unknown = nil
+	if got := names(); got != "b @weekly, q @daily, " {
+		t.Errorf("changed: got %q", got)
 	}
 }

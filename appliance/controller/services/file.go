@@ -121,6 +121,9 @@ func hashOf(cfg configs.Config) string {
 	for _, s := range cfg.Services {
 		all = append(all, service{s.Hash, s.Compose.Build})
 	}
+	if len(cfg.Schedules) > 0 { // versions before had none
+		all = append(all, cfg.Schedules)
+	}
 	text, _ := json.Marshal(all) // compose-go's own hash does so too
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
@@ -215,7 +218,7 @@ func decodeForce(data []byte) (*force, error) {
 
 // with returns the document after a manager has looked at it with its own file, which is in force then if it has
 // changed since the manager looked last, or if the manager is new; but not of one that was there before the document,
-// nor of one that has restored the cluster. A file without services takes away none but its own.
+// nor of one that has restored the cluster. A file without services and schedules takes away none but its own.
 func (is *force) with(self Owner, own configs.Config, text []byte, hash string) *force {
 	next, known := force{}, append(self.Managers(), self.ID)
 	if is != nil {
@@ -232,13 +235,16 @@ func (is *force) with(self Owner, own configs.Config, text []byte, hash string) 
 	was, there := next.Applied[self.ID]
 	next.Applied[self.ID] = hash
 	old := was == "" && (there || self.Created)
-	if is != nil && (old || is.Hash == hash || len(own.Services) == 0 && is.Node != self.ID) {
+	if is != nil && (old || is.Hash == hash || isEmpty(own) && is.Node != self.ID) {
 		return &next
 	}
 	next.Manager, next.Node, next.File, next.At = self.Name, self.ID, own.File, time.Now().UTC()
 	next.Config, next.Hash = text, hash
 	return &next
 }
+
+// isEmpty reports whether a config has nothing of the cluster's that a file without would take away.
+func isEmpty(cfg configs.Config) bool { return len(cfg.Services)+len(cfg.Schedules) == 0 }
 
 // Config returns the config of this manager with the services that are in force, and what tells it from another. Where
 // those can't be understood, the error says so, and the config is the one before.
@@ -266,7 +272,7 @@ func (f *File) use(is *force) error {
 	switch {
 	case is == nil:
 		if !f.self.First() {
-			cfg.Services, cfg.Prune, cfg.Swarm = nil, false, configs.Swarm{TaskHistory: -1}
+			cfg.Services, cfg.Schedules, cfg.Prune, cfg.Swarm = nil, nil, false, configs.Swarm{TaskHistory: -1}
 		}
 		f.is, f.cfg, f.rev = nil, cfg, hashOf(cfg)
 		return nil
@@ -276,7 +282,8 @@ func (f *File) use(is *force) error {
 			f.rev = is.Hash
 			return err
 		}
-		cfg.Services, cfg.Prune, cfg.Swarm = other.Services, other.Prune, other.Swarm
+		cfg.Services, cfg.Schedules = other.Services, other.Schedules
+		cfg.Prune, cfg.Swarm = other.Prune, other.Swarm
 	}
 	f.is, f.cfg, f.rev = is, cfg, is.Hash
 	return nil
@@ -313,7 +320,7 @@ func (f *File) Notes() (list []Note) {
 	if odd != nil {
 		add(Unready, odd.Error())
 	}
-	if is := f.is; is != nil && is.Hash != f.hash && len(f.own.Services) > 0 {
+	if is := f.is; is != nil && is.Hash != f.hash && !isEmpty(f.own) {
 		add(NotInForce, fmt.Sprintf("the services in force are those of %s on the manager %s, since %s, and not those "+
 			"of this one's %s; a change here puts these in force, or take the services out of this file", is.File,
 			is.Manager, is.At.Local().Format(time.DateTime), f.own.File))

@@ -232,3 +232,32 @@ func TestFile_Kept(t *testing.T) {
 		t.Errorf("it is told %+v, %v", notes, err)
 	}
 }
+
+// TestFile_Schedules: schedules are in force with the file, without services too, and where there are none the document
+// is what it was for versions before.
+func TestFile_Schedules(t *testing.T) {
+	t.Parallel()
+	doc := state.NewDocument(statetest.Open(t, t.TempDir()), state.Services)
+	const nightly = "schedules: {nightly: {service: spider, cron: '@daily', args: {TOKEN: hush, price: $5}}}\n"
+	h1 := hostOf(t, doc, Owner{ID: "1", Name: "h1", Created: true, Managers: managersOf("1")}, nightly)
+	h2 := hostOf(t, doc, Owner{ID: "2", Name: "h2", Managers: managersOf("1", "2")}, "{}")
+	cfg, _, err := h2.Config()
+	if err != nil || len(cfg.Schedules) != 1 {
+		t.Fatalf("the other manager has %+v, %v", cfg.Schedules, err)
+	}
+	if args := cfg.Schedules[0].Args; args["TOKEN"] != "hush" || args["price"] != "$5" {
+		t.Errorf("its arguments are %v", args)
+	}
+	h1.write(strings.Replace(nightly, "daily", "weekly", 1))
+	if cfg, _, err = h2.Config(); err != nil || cfg.Schedules[0].Cron != "@weekly" {
+		t.Errorf("changed: %+v, %v", cfg.Schedules, err)
+	}
+	h1.write("{}")
+	if cfg, _, err = h2.Config(); err != nil || len(cfg.Schedules) > 0 {
+		t.Errorf("taken out: %+v, %v", cfg.Schedules, err)
+	}
+	if hashOf(configs.Config{}) != hashOf(configs.Config{Schedules: []configs.Schedule{}}) ||
+		hashOf(configs.Config{}) == hashOf(configs.Config{Schedules: []configs.Schedule{{Name: "a"}}}) {
+		t.Error("a schedule makes no other config, or none does")
+	}
+}

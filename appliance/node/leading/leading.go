@@ -217,8 +217,12 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 			Starter: m.starter,
 			Ended:   m.runs.Has,
 			Sync:    m.Authority.Sync,
-			Now:     time.Now,
-			Log:     m.Log,
+			Defined: func() ([]schedule.Schedule, error) {
+				cfg, _, err := m.file.Config()
+				return schedule.FromConfig(cfg.Schedules), err
+			},
+			Now: time.Now,
+			Log: m.Log,
 		}).Part(),
 	}, func() { m.valkey.Lead(nil); m.scaling.Store(nil); done(); items.Close() }
 }

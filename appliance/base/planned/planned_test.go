@@ -1,4 +1,4 @@
-package schedule
+package planned
 
 import (
 	"fmt"
@@ -39,7 +39,7 @@ func TestTimes_Clocks(t *testing.T) {
 		{"@every", "@every 45m", paris, "2026-10-25T00:00:00Z", "25 00:45, 25 01:30"},
 		{"@every, of an odd span", "@every 7h", "", "1970-01-01T00:00:00Z", "1 07:00, 1 14:00, 1 21:00, 2 04:00"},
 	} {
-		times, err := Schedule{Cron: c.cron, Zone: c.zone}.Times()
+		times, err := Parse(c.cron, c.zone)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -70,7 +70,7 @@ func TestTimes_SameFromAnywhere(t *testing.T) {
 		for _, from := range []time.Time{
 			time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC), time.Date(2026, 10, 24, 0, 0, 0, 0, time.UTC),
 		} {
-			times, err := Schedule{Cron: expression, Zone: "Europe/Paris"}.Times()
+			times, err := Parse(expression, "Europe/Paris")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,43 +91,13 @@ func TestTimes_SameFromAnywhere(t *testing.T) {
 	}
 }
 
-func TestSchedule_Check(t *testing.T) {
-	t.Parallel()
-	good := Schedule{Name: "nightly", Service: "spider", Cron: "0 3 * * *", Zone: "Europe/Paris", Replicas: 1}
-	if err := good.Check(); err != nil {
-		t.Error(err)
-	}
-	for want, change := range map[string]func(*Schedule){
-		"cannot name a schedule": func(s *Schedule) { s.Name = strings.Repeat("n", maxName+1) },
-		"cannot name a service":  func(s *Schedule) { s.Service = "" },
-		"five fields":            func(s *Schedule) { s.Cron = "TZ=" },
-		"it wants minute, hour":  func(s *Schedule) { s.Cron = "0 3 * *" },
-		"is never":               func(s *Schedule) { s.Cron = "0 0 31 2 *" },
-		"after @every it wants":  func(s *Schedule) { s.Cron = "@every 1s" },
-		"whole seconds":          func(s *Schedule) { s.Cron = "@every 10.5s" },
-		"name a zone":            func(s *Schedule) { s.Zone = "Local" },
-		"does not have":          func(s *Schedule) { s.Zone = "Europe/Atlantis" },
-		"it is skip, wait":       func(s *Schedule) { s.Overlap = "queue" },
-		"it is run-once or skip": func(s *Schedule) { s.Missed = "all" },
-		"it is at most":          func(s *Schedule) { s.Jitter = 25 * time.Hour },
-		"from 1 to 100":          func(s *Schedule) { s.AtMost = 101 },
-		"replicas is 0":          func(s *Schedule) { s.Replicas = 0 },
-	} {
-		s := good
-		change(&s)
-		if err := s.Check(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
-		}
-	}
-}
-
 func FuzzTimes(f *testing.F) {
 	for _, text := range []string{"0 3 * * *", "@every 15m", "@daily", "TZ=", "CRON_TZ=UTC * * * * *", "*/0 * * * *"} {
 		f.Add(text)
 	}
 	from := time.Date(2026, 3, 28, 0, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, text string) {
-		times, err := Schedule{Cron: text, Zone: "Europe/Paris"}.Times()
+		times, err := Parse(text, "Europe/Paris")
 		if err != nil {
 			return
 		}

@@ -1,4 +1,6 @@
-package schedule
+// Package planned reads the expressions of schedules and says which times they plan. It is one rule for the command
+// line, the config file and what begins runs: what one takes another does not refuse.
+package planned
 
 import (
 	"fmt"
@@ -8,6 +10,9 @@ import (
 
 	"github.com/robfig/cron/v3"
 )
+
+// MinEvery is how close planned times of @every may be.
+const MinEvery = 10 * time.Second
 
 // Times returns the planned times of a schedule.
 //
@@ -24,10 +29,10 @@ type Times struct {
 
 var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
-// Times reads the expression and the time zone.
-func (s Schedule) Times() (t Times, err error) {
-	text := strings.TrimSpace(s.Cron)
-	if t.zone, err = zone(s.Zone); err != nil {
+// Parse reads an expression, and a time zone from the files of this machine; empty: UTC.
+func Parse(expression, inZone string) (t Times, err error) {
+	text := strings.TrimSpace(expression)
+	if t.zone, err = zone(inZone); err != nil {
 		return t, err
 	}
 	if span, ok := strings.CutPrefix(text, "@every "); ok {
