@@ -150,6 +150,8 @@ func TestRecord_Tells(t *testing.T) {
 		{"done at last", Done, "1 failed shutdown h1 3\n1 complete shutdown h1", 1},
 		{"done, the last", Done, "1 complete shutdown h1\n2 failed shutdown h1 3\n2 complete shutdown h1", 2},
 		{"failed", Failed, "1 failed shutdown h1 3\n1 failed shutdown h2 4\n2 complete shutdown h1", 1},
+		{"failed, and one more was ended", Failed, "1 failed shutdown h1 3\n1 shutdown shutdown h1", 0},
+		{"failed as its node was drained", Failed, "1 complete shutdown h1\n2 shutdown shutdown h1", 1},
 		{"its node is lost", Failed, "1 failed shutdown h1 3\n1 running shutdown h2 0 lost", 0},
 		{"stopped, what was complete", Stopped, "1 complete shutdown h1", 0},
 		{"timed out", TimedOut, "1 complete shutdown h1\n2 shutdown shutdown h1\n3 complete shutdown h1", 1},

@@ -119,7 +119,12 @@ func (r Record) Took() time.Duration {
 // began of those that ended as the run did.
 func (r Record) Tells(tasks []fleet.Task) int {
 	best := -1
-	fits := func(i int) bool { return (tasks[i].State == fleet.TaskComplete) == (r.State == Done) }
+	fits := func(i int) bool {
+		if r.State == Failed { // what was ended for that did not fail
+			return hasFailed(tasks[i])
+		}
+		return (tasks[i].State == fleet.TaskComplete) == (r.State == Done)
+	}
 	for i, t := range tasks {
 		switch {
 		case t.Container == "" || t.Lost != "":
