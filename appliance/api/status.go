@@ -214,6 +214,7 @@ const (
 	QueueFront       = "queue-front"       // it can't be had by its name on a node
 	QueueAlone       = "queue-alone"       // its Valkey has no replica
 	QueueDead        = "queue-dead"        // items came back too often
+	ScheduleHeld     = "schedule"          // it begins no runs, or began none when it should have
 	QueueTaken       = "queue-taken"       // it is here since its home before is gone
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
@@ -232,7 +233,8 @@ var Kinds = []string{
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied,
 	RestartNeeded, Uneven,
-	QueueFront, QueueAlone, QueueDead, QueueSandbox, QueueCopy, QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile,
+	QueueFront, QueueAlone, QueueDead, QueueSandbox, QueueCopy, ScheduleHeld,
+	QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile,
 	KeptAway,
 	NotDeployed,
 	OtherFile,

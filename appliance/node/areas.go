@@ -75,7 +75,7 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 func (m *manager) statusOfParts() []control.Report {
 	reports := append(slices.Clone(m.queue.Reports),
 		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
-		control.QueueHomeReport(m.authority.HomeOfQueue), m.leading.QueueReport,
+		control.QueueHomeReport(m.authority.HomeOfQueue), m.leading.Report,
 		control.ConfigReport(m.leading.Services.Notes, m.queue.Marks),
 		control.DeploysReport(m.past).While(m.leading.Services.Leads),
 		control.PartReport(api.Warning, api.Restoring, m.restoring.Problem),

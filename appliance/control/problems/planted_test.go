@@ -471,7 +471,7 @@ var planted = map[string]struct {
 // partKinds are told by parts of the node of themselves, see node.reports.
 var partKinds = []string{
 	api.Removed, api.CertificateEnds, api.UpgradeFailed, api.AuditLog, api.NoBackup, api.Restoring, api.StateBehind,
-	api.ImagesBehind, api.QueueAlone, api.QueueCopy, api.QueueTaken,
+	api.ImagesBehind, api.QueueAlone, api.QueueCopy, api.QueueTaken, api.ScheduleHeld,
 }
 
 // TestPlanted plants a problem of every kind that nodes, ls, doctor, the history and the log know,

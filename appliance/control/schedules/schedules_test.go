@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/state"
@@ -131,5 +132,48 @@ func TestRemove(t *testing.T) {
 	}
 	if list, err := s.Schedules(t.Context()); err != nil || len(list) > 0 {
 		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
+func TestProblem(t *testing.T) {
+	t.Parallel()
+	_, store := open(t)
+	now := time.Now().UTC()
+	of := func(change func(*schedule.Entry)) string {
+		t.Helper()
+		err := store.Update("one", func([]schedule.Entry) ([]schedule.Entry, error) {
+			list := schedule.With(nil, request("daily", "spider").Schedule, false, now)
+			change(&list[0])
+			return append(list, list[0]), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Problem(store)()
+	}
+	event := func(kind string, ago time.Duration) func(*schedule.Entry) {
+		return func(e *schedule.Entry) {
+			e.Position.Events = []schedule.Event{{At: now.Add(-ago), Kind: kind, Count: 5, Last: now, Why: "nobody"}}
+		}
+	}
+	for want, change := range map[string]func(*schedule.Entry){
+		"begins no runs: tz is":               func(e *schedule.Entry) { e.Zone = "Europe/Atlantis" },
+		"can't begin a run: gone; and 1 more": func(e *schedule.Entry) { e.Position.Why = "gone" },
+		"`crawlbox schedule resume daily`":    func(e *schedule.Entry) { e.Position.Through = now.Add(time.Hour) },
+		"missed 5 planned times up to ":       event(schedule.Missed, time.Hour),
+	} {
+		if got := of(change); !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for what, change := range map[string]func(*schedule.Entry){
+		"well":       func(*schedule.Entry) {},
+		"paused":     func(e *schedule.Entry) { e.Position.Why, e.Paused = "gone", &schedule.Pause{} },
+		"skipped":    event(schedule.Skipped, time.Hour),
+		"missed ago": event(schedule.Missed, 25*time.Hour),
+	} {
+		if got := of(change); got != "" {
+			t.Errorf("%s: got %q", what, got)
+		}
 	}
 }

@@ -161,10 +161,11 @@ func (m *Manager) Schedules() api.Schedules {
 	return controlschedules.New(m.Engine, m.planned, m.runs.Has, errs.Explain)
 }
 
-// QueueReport reports where the queue's Valkey is, and how.
-func (m *Manager) QueueReport(ctx context.Context, st *api.Status, seen *problems.Seen) {
+// Report reports where the queue's Valkey is, and how, and which schedules begin no runs.
+func (m *Manager) Report(ctx context.Context, st *api.Status, seen *problems.Seen) {
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
+	control.PartReport(api.Warning, api.ScheduleHeld, controlschedules.Problem(m.planned))(ctx, st, seen)
 	seen.QueueApart = queue.Apart(m.Authority.Queue())
 	if st.Queue != nil {
 		st.Queue.Primary, st.Queue.Replica = m.valkey.Where()
