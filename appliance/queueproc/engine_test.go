@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // redisServer is a Redis of one's own.
@@ -34,13 +36,9 @@ const enginePassword = "another one"
 
 func startRedis(t *testing.T, args func(port string) []string) *redisServer {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	r := &redisServer{T: t, addr: "127.0.0.1:" + port}
+	addr := testenv.FreeAddr(t).String()
+	_, port, _ := net.SplitHostPort(addr)
+	r := &redisServer{T: t, addr: addr}
 	r.args = append([]string{
 		"--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "", "--requirepass", enginePassword,
 		"--loglevel", "warning",

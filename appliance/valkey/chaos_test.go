@@ -101,7 +101,7 @@ func serverProgram(t *testing.T) string {
 }
 
 func newProc(t *testing.T, d Document) *proc {
-	p := &proc{t: t, dir: t.TempDir(), direct: freePort(t)}
+	p := &proc{t: t, dir: t.TempDir(), direct: testenv.FreeAddr(t)}
 	p.conf = filepath.Join(p.dir, "valkey.conf")
 	p.keys = filepath.Join(p.dir, "keys.pem")
 	err := errors.Join(os.WriteFile(p.conf, []byte(Config(d.Password, 1<<30)), 0o600),
@@ -113,15 +113,6 @@ func newProc(t *testing.T, d Document) *proc {
 	p.start()
 	t.Cleanup(func() { p.kill() })
 	return p
-}
-
-func freePort(t *testing.T) netip.AddrPort {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
 func (p *proc) start() {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 )
 
@@ -83,11 +84,8 @@ func startRedis(t testing.TB) redisServer {
 // tryRedis starts one on a port that was free just now; another process may have
 // taken the port meanwhile.
 func tryRedis(t testing.TB, program string) (redisServer, error) {
-	addr, port, err := freePort()
-	if err != nil {
-		return redisServer{}, err
-	}
-	cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(),
+	addr := testenv.FreeAddr(t)
+	cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(int(addr.Port())), "--dir", t.TempDir(),
 		"--notify-keyspace-events", engine.Notified,
 		"--save", "", "--appendonly", "no", "--requirepass", testPassword, "--loglevel", "warning")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -100,7 +98,7 @@ func tryRedis(t testing.TB, program string) (redisServer, error) {
 		cmd.Process.Kill()
 		ended <- <-ended
 	})
-	server := redisServer{addr: addr, password: testPassword, pid: cmd.Process.Pid}
+	server := redisServer{addr: addr.String(), password: testPassword, pid: cmd.Process.Pid}
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
 		select {
 		case err := <-ended:
@@ -114,16 +112,6 @@ func tryRedis(t testing.TB, program string) (redisServer, error) {
 		}
 	}
 	return redisServer{}, errors.New("it does not answer")
-}
-
-func freePort() (addr, port string, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", err
-	}
-	defer l.Close()
-	at := l.Addr().(*net.TCPAddr)
-	return at.String(), strconv.Itoa(at.Port), nil
 }
 
 // rawClient is a connection that hides nothing of the protocol.

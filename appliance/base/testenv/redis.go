@@ -4,39 +4,46 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// Redis starts a redis-server on loopback that keeps nothing on disk, with more of its settings
+// valkeyVariable names a valkey-server, where there is one that is not in PATH.
+const valkeyVariable = "QUEUE_VALKEY"
+
+// Redis starts a Valkey, or a Redis, on loopback that keeps nothing on disk, with more of its settings
 // (--NAME VALUE), until the test ends, and returns its address.
 func Redis(t testing.TB, settings ...string) (addr string) {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		SkipOrFail(t, "redis-server is missing: run .ci/deps")
+	for _, name := range []string{os.Getenv(valkeyVariable), "valkey-server", "redis-server"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return RedisOf(t, program, settings...)
+		}
 	}
+	SkipOrFail(t, "redis-server is missing: run .ci/deps")
+	return ""
+}
+
+// RedisOf does so with one program.
+func RedisOf(t testing.TB, program string, settings ...string) (addr string) {
+	t.Helper()
+	var err error
 	for range 10 {
-		addr, err = tryRedis(t, program, settings)
-		if err == nil {
+		if addr, err = tryRedis(t, program, settings); err == nil {
 			return addr
 		}
 	}
-	t.Fatalf("start redis-server: %v", err)
+	t.Fatalf("start %s: %v", program, err)
 	return ""
 }
 
 // tryRedis starts one on a port that was free just now; another process may have taken it meanwhile.
 func tryRedis(t testing.TB, program string, settings []string) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	addr := l.Addr().String()
+	addr := FreeAddr(t).String()
 	_, port, _ := net.SplitHostPort(addr)
-	_ = l.Close()
 	cmd := exec.Command(program, append([]string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", t.TempDir(), "--save", "", "--appendonly", "no",
 	}, settings...)...)

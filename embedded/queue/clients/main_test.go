@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 )
 
@@ -77,12 +78,7 @@ func startQueue(t *testing.T) server {
 // startProgram starts a Redis server of the given program, which keeps nothing.
 func startProgram(t *testing.T, name string, more ...string) server {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close() // the port is free now; another process may take it, then the start fails
+	host, port, _ := net.SplitHostPort(testenv.FreeAddr(t).String())
 	p := start(t, program{name: name, args: append([]string{
 		"--bind", host, "--port", port, "--requirepass", password, "--save", "", "--dir", t.TempDir(),
 	}, more...)})

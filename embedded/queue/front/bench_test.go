@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // BenchmarkFront measures the engine alone and through a front: on the same machine, in the same run, in turn, with
@@ -51,12 +53,7 @@ func BenchmarkFront(b *testing.B) {
 
 // startTCPEngine starts an engine that listens on a port of loopback too.
 func startTCPEngine(t testing.TB) (e *engineProcess, at string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at = l.Addr().String()
-	l.Close()
+	at = testenv.FreeAddr(t).String()
 	_, port, _ := net.SplitHostPort(at)
 	return startEngine(t, "--port", port, "--bind", "127.0.0.1"), at
 }

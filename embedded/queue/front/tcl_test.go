@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 )
 
 // tclUnits are parts of Valkey's own tests.
@@ -59,12 +61,7 @@ func TestTcl(t *testing.T) {
 
 // startTcl starts a Valkey and returns its port.
 func startTcl(t *testing.T, dir string) (port string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	port = strconv.Itoa(int(testenv.FreeAddr(t).Port()))
 	cmd := exec.Command(filepath.Join(dir, "src/valkey-server"), "--bind", "127.0.0.1", "--port", port, "--save", "",
 		"--dir", t.TempDir(), "--enable-debug-command", "yes", "--loglevel", "warning")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -24,9 +25,10 @@ const connPrefix = "conn-"
 // each time that a reply was lost: see [Keeper.giveBack].
 type holder struct {
 	id     string
-	run    string      // of its keeper
-	giving sync.Mutex  // held while items of a lost reply go back
-	failed atomic.Bool // its last pops are about to go back
+	run    string                       // of its keeper
+	giving sync.Mutex                   // held while items of a lost reply go back
+	backs  map[int]map[string]time.Time // by database: what [lease.Rules.Unsure] has noted; giving is held
+	failed atomic.Bool                  // its last pops are about to go back
 
 	mu     sync.Mutex
 	epochs map[int]int  // by database in which it has popped: how often it was renamed
@@ -38,7 +40,10 @@ type holder struct {
 }
 
 func (k *Keeper) newHolder(id string) *holder {
-	return &holder{id: id, run: k.run, epochs: map[int]int{}, holds: map[int]bool{}, stale: map[int][]string{}}
+	return &holder{
+		id: id, run: k.run, backs: map[int]map[string]time.Time{},
+		epochs: map[int]int{}, holds: map[int]bool{}, stale: map[int][]string{},
+	}
 }
 
 // nameMark is between a holder's ID and what tells its names apart: which keeper gave it, and how
@@ -77,6 +82,14 @@ func (h *holder) rename(db int) (from, to string) {
 	h.epochs[db]++
 	h.stale[db] = append(h.stale[db], from)
 	return from, h.named(h.epochs[db])
+}
+
+// back returns what is noted of the items of a database that went back since their replies were in doubt.
+func (h *holder) back(db int) map[string]time.Time {
+	if h.backs[db] == nil {
+		h.backs[db] = map[string]time.Time{}
+	}
+	return h.backs[db]
 }
 
 // took notes that the holder has an item.
@@ -285,7 +298,7 @@ func (k *Keeper) giveBackLast(h *holder) {
 		h.failed.Store(false)
 		for _, db := range h.databases() {
 			k.retry(ctx, "give back items that a consumer may have forgotten", func() error {
-				_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db))
+				_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db), h.back(db))
 				return err
 			})
 		}

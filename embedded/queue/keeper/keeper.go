@@ -314,7 +314,7 @@ func (k *Keeper) adopt(ctx context.Context, db int, name string, all []lease.Hol
 	h.giving.Lock()
 	defer h.giving.Unlock()
 	unsure := func() error {
-		_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db))
+		_, err := k.opts.Rules.Unsure(ctx, k.do(db), h.name(db), h.back(db))
 		return err
 	}
 	switch {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
 	"github.com/crawlbox/crawlbox/embedded/queue/keeper"
 	"github.com/crawlbox/crawlbox/embedded/queue/lease"
@@ -456,7 +457,7 @@ func TestCrashes(t *testing.T) {
 			rules:  lease.Rules{Safe: []string{"jobs"}, Window: 1, MaxDeliveries: 1000},
 			engine: cuts.within(engine),
 		}
-		c.node = startNodeAt(t, steadyAddr(t), c.engine, newContainers(), c.rules)
+		c.node = startNodeAt(t, testenv.FreeAddr(t).String(), c.engine, newContainers(), c.rules)
 		for i := range crashItems {
 			c.node.push("jobs", i)
 		}

@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/queue/front"
 	"github.com/crawlbox/crawlbox/embedded/queue/keeper"
@@ -142,49 +138,11 @@ func startEmbedded(t testing.TB) front.Engine {
 	return engineAt(srv.Addr())
 }
 
-// startRedis starts a Valkey, or a Redis, without anything on disk. Another process may take
-// the port meanwhile.
+// startRedis starts a Valkey, or a Redis, without anything on disk.
 func startRedis(t testing.TB) front.Engine {
 	t.Helper()
-	program, err := exec.LookPath("valkey-server")
-	if err != nil {
-		program, err = exec.LookPath("redis-server")
-	}
-	if named := os.Getenv("QUEUE_VALKEY"); named != "" {
-		program, err = named, nil
-	}
-	if err != nil {
-		t.Fatal("redis-server is missing: run .ci/deps")
-	}
-	for range 10 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", t.TempDir(),
-			"--save", "", "--requirepass", password, "--loglevel", "warning", "--notify-keyspace-events", "Kglsz")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		engine := engineAt("127.0.0.1:" + strconv.Itoa(port))
-		client := clientOf(t, engine.Name)
-		for began := time.Now(); time.Since(began) < patience/2; {
-			if client.Ping(t.Context()).Err() == nil {
-				t.Cleanup(func() {
-					cmd.Process.Kill()
-					_ = cmd.Wait()
-				})
-				return engine
-			}
-		}
-		cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	t.Fatal("redis-server does not answer")
-	return front.Engine{}
+	return engineAt(testenv.Redis(t, "--requirepass", password, "--loglevel", "warning", "--notify-keyspace-events",
+		"Kglsz"))
 }
 
 // clientOf returns a client that never asks twice.
@@ -231,21 +189,6 @@ func startNodeAt(t testing.TB, addr string, engine front.Engine, known *containe
 	}
 	n.addr = f.Addr()
 	return n
-}
-
-// steadyAddr returns an address that is free and stays so, since no connection gets its port by itself: Linux takes
-// those of 32768 and above.
-func steadyAddr(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 20_000+rand.IntN(10_000)))
-		if err == nil {
-			defer ln.Close()
-			return ln.Addr().String()
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 // scissors cut the connections to an engine.

@@ -13,12 +13,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/crawlbox/crawlbox/appliance/base/testenv"
 	"github.com/crawlbox/crawlbox/embedded/queue"
 	"github.com/crawlbox/crawlbox/embedded/queue/engine"
 	"github.com/crawlbox/crawlbox/embedded/queue/journal"
@@ -322,46 +322,6 @@ func programs(t testing.TB) map[string]string {
 // startProgram starts one on loopback, without anything on disk.
 func startProgram(t testing.TB, program string) *overTCP {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().(*net.TCPAddr)
-		l.Close()
-		cmd := exec.Command(program, "--bind", "127.0.0.1", "--port", strconv.Itoa(addr.Port), "--dir", t.TempDir(),
-			"--hz", "500", "--save", "", "--appendonly", "no", "--requirepass", password, "--loglevel", "warning")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		s := &overTCP{addr: addr.String(), password: password}
-		if s.await(t, ended) {
-			t.Cleanup(func() {
-				cmd.Process.Kill()
-				<-ended
-			})
-			return s
-		}
-	}
-}
-
-// await waits until the server answers, and reports false when it has ended: another process
-// has taken its port.
-func (s *overTCP) await(t testing.TB, ended <-chan error) bool {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
-		if _, err := s.dial(t, 0, 2); err == nil {
-			return true
-		}
-		select {
-		case <-ended:
-			return false
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-	t.Fatalf("the server at %s does not answer", s.addr)
-	return false
+	addr := testenv.RedisOf(t, program, "--hz", "500", "--requirepass", password, "--loglevel", "warning")
+	return &overTCP{addr: addr, password: password}
 }

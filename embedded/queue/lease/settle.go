@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -318,12 +319,12 @@ func (do Do) settle(ctx context.Context, holder string, end End, most int, entri
 // consumer, and returns how many there were. It may be repeated, and has to be done before
 // the holder pops again.
 func Undo(ctx context.Context, do Do, holder, stamp string) (int, error) {
-	return do.endSome(ctx, holder, undone, func(e script.Entry) bool { return e.Stamp == stamp })
+	return do.undo(ctx, holder, func(e script.Entry) bool { return e.Stamp == stamp })
 }
 
 // UndoAll gives back all that a holder holds, what is done and still stays too, as [Undo] does.
 func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
-	n, err := do.endSome(ctx, holder, undone, func(script.Entry) bool { return true })
+	n, err := do.undo(ctx, holder, func(script.Entry) bool { return true })
 	if err == nil {
 		err = wrap(holder, Forget(ctx, do, holder))
 	}
@@ -334,41 +335,50 @@ func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
 // have gone before its reply.
 const recent = 10 * time.Second
 
-// Unsure gives back the items of the last pop of each connection of a holder, and returns how many there were: for
-// those who don't know which replies have arrived, before the holder pops again. Of what is done that are recent ones
-// only, and the rest of it is taken away, that the next call doesn't take those for the last ones.
-func (r Rules) Unsure(ctx context.Context, do Do, holder string) (int, error) {
+// Unsure gives back the items of the last pop of each connection of a holder, and returns how many there were. It is for
+// those who don't know which replies have arrived: after a start, before the holder pops again. Of what is done that are
+// recent ones only.
+//
+// What went back is noted in back, by connection. What that had popped before has arrived: it is not given back where
+// Unsure is called again with the same notes.
+func (r Rules) Unsure(ctx context.Context, do Do, holder string, back map[string]time.Time) (int, error) {
 	last := map[string]string{} // stamps by connection
-	live, all := map[string]bool{}, map[string]bool{}
+	live := map[string]bool{}   // stamps
 	var newest time.Time
 	err := r.eachLive(ctx, do, holder, func(e script.Entry) { live[e.Stamp] = true })
-	if err == nil {
-		err = do.eachEntry(ctx, holder, 0, func(_ string, e script.Entry) {
-			_, conn, _ := strings.Cut(e.Stamp, ".")
-			last[conn], all[e.Stamp] = e.Stamp, true
-			if at := since(e.Stamp); at.After(newest) {
-				newest = at
-			}
-		})
-	}
 	if err != nil {
 		return 0, wrap(holder, err)
 	}
-	unsure := func(e script.Entry) bool {
+	err = do.eachEntry(ctx, holder, 0, func(_ string, e script.Entry) {
 		_, conn, _ := strings.Cut(e.Stamp, ".")
-		return last[conn] == e.Stamp && (live[e.Stamp] || newest.Sub(since(e.Stamp)) <= recent)
-	}
-	_, err = do.endSome(ctx, holder, Done, func(e script.Entry) bool {
-		return all[e.Stamp] && !live[e.Stamp] && !unsure(e)
+		last[conn] = e.Stamp
+		if at := since(e.Stamp); at.After(newest) {
+			newest = at
+		}
 	})
 	if err != nil {
-		return 0, err
+		return 0, wrap(holder, err)
 	}
-	return do.endSome(ctx, holder, undone, unsure)
+	maps.DeleteFunc(back, func(conn string, _ time.Time) bool { return last[conn] == "" })
+	for conn, stamp := range last {
+		at := since(stamp)
+		if at.Before(back[conn]) || !live[stamp] && newest.Sub(at) > recent {
+			delete(last, conn)
+			continue
+		}
+		back[conn] = at // before it goes: a call that was cut off is to be repeated
+	}
+	if len(last) == 0 {
+		return 0, nil
+	}
+	return do.undo(ctx, holder, func(e script.Entry) bool {
+		_, conn, _ := strings.Cut(e.Stamp, ".")
+		return last[conn] == e.Stamp
+	})
 }
 
-// endSome ends the leases of the entries that match, and returns how many there were.
-func (do Do) endSome(ctx context.Context, holder string, end End, match func(script.Entry) bool) (n int, err error) {
+// undo gives back the entries that match.
+func (do Do) undo(ctx context.Context, holder string, match func(script.Entry) bool) (n int, err error) {
 	var found []string
 	err = do.eachEntry(ctx, holder, 0, func(text string, e script.Entry) {
 		if match(e) {
@@ -382,7 +392,7 @@ func (do Do) endSome(ctx context.Context, holder string, end End, match func(scr
 	for len(found) > 0 {
 		some := fitting(found)
 		found = found[len(some):]
-		settled, err := do.settle(ctx, holder, end, math.MaxInt32, some)
+		settled, err := do.settle(ctx, holder, undone, math.MaxInt32, some)
 		n += settled.Ended
 		if err != nil {
 			return n, wrap(holder, err)
