@@ -410,6 +410,10 @@ var everything = []grows{
 		"embedded/queue/keeper.TestForgets",
 	},
 	{
+		"embedded/queue/keeper.holder.backs", "spider", "the connections of what it holds, in each of 16 databases",
+		"embedded/queue/keeper.TestForgotten_Again",
+	},
+	{
 		"embedded/queue/keeper.Keeper.missing", "root", "nodes that are down and held items",
 		"embedded/queue/keeper.TestUp",
 	},

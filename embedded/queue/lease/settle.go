@@ -335,9 +335,9 @@ func UndoAll(ctx context.Context, do Do, holder string) (int, error) {
 // have gone before its reply.
 const recent = 10 * time.Second
 
-// Unsure gives back the items of the last pop of each connection of a holder, and returns how many there were. It is for
-// those who don't know which replies have arrived: after a start, before the holder pops again. Of what is done that are
-// recent ones only.
+// Unsure gives back the items of the last pop of each connection of a holder, and returns how many there were. It is
+// for those who don't know which replies have arrived: after a start, before the holder pops again. Of what is done
+// that are recent ones only.
 //
 // What went back is noted in back, by connection. What that had popped before has arrived: it is not given back where
 // Unsure is called again with the same notes.
