@@ -170,7 +170,7 @@ func TestForgotten_Again(t *testing.T) {
 			}
 			spider := n.in("spider")
 			spider.Do(t.Context(), "SELECT", 1)
-			if err := spider.LPop(t.Context(), "jobs").Err(); err != redis.Nil { // waits until all is back
+			if err := spider.LPop(t.Context(), "jobs").Err(); !errors.Is(err, redis.Nil) { // waits until all is back
 				t.Error(err)
 			}
 			n.becomes("jobs", "[b d e]")
