@@ -41,11 +41,10 @@ func newBuffers(bytes int64) *buffers {
 }
 
 func (b *buffers) lend(small bool) *bufio.Reader {
-	if !small {
-		if b.left.Add(-1) >= 0 {
+	for left := b.left.Load(); !small && left > 0; left = b.left.Load() {
+		if b.left.CompareAndSwap(left, left-1) {
 			return b.large.Get().(*bufio.Reader)
 		}
-		b.left.Add(1)
 	}
 	return b.small.Get().(*bufio.Reader)
 }
