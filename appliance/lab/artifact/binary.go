@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sync"
 
 	"github.com/crawlbox/crawlbox/appliance/lab/frame"
@@ -65,24 +66,18 @@ func BrokenBinary(t frame.TB) string {
 	return path
 }
 
-// compilerFlags are those of the Makefile, as is the tag grpcnotrace: what crawlbox is made of has been
-// compiled with them already.
-var compilerFlags = []string{
-	"-gcflags=github.com/redis/go-redis/...=-l",
-	"-gcflags=github.com/compose-spec/...=-l",
-	"-gcflags=github.com/moby/buildkit/...=-l",
-	"-gcflags=github.com/docker/docker/...=-l",
-	"-gcflags=google.golang.org/grpc/...=-l",
-	"-gcflags=go.opentelemetry.io/...=-l",
-	"-gcflags=go.yaml.in/...=-l",
-	"-gcflags=github.com/miekg/dns/...=-l",
-	"-gcflags=github.com/gogo/...=-l",
-	"-gcflags=github.com/santhosh-tekuri/...=-l",
-	"-gcflags=github.com/google/go-containerregistry/...=-l",
-	"-gcflags=github.com/prometheus/...=-l",
-	"-gcflags=github.com/spf13/...=-l",
-	"-gcflags=github.com/hashicorp/...=-l",
-	"-gcflags=github.com/pelletier/...=-l",
+var compilerFlag = regexp.MustCompile(`-gcflags='([^']+)'`)
+
+// compilerFlags returns those of the Makefile: what crawlbox is made of has been compiled with them already.
+func compilerFlags(root string) (flags []string, err error) {
+	text, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		return nil, err
+	}
+	for _, match := range compilerFlag.FindAllStringSubmatch(string(text), -1) {
+		flags = append(flags, "-gcflags="+match[1])
+	}
+	return flags, nil
 }
 
 var builds sync.Map // program → func() (string, error)
@@ -119,8 +114,12 @@ func build(program, directory string, flags []string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}, compilerFlags...)
-	args = append(args, flags...)
+	compiler, err := compilerFlags(root)
+	if err != nil {
+		return "", err
+	}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path}
+	args = append(append(args, compiler...), flags...)
 	cmd := exec.Command("go", append(args, ".")...)
 	cmd.Dir = filepath.Join(root, directory)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
