@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
@@ -12,6 +13,10 @@ import (
 
 // hangFile names the parts that hang on a server.
 const hangFile = "/run/crawlbox-hang"
+
+// starved is how long a node of which a part hangs may go on beside other tests: what waits for processors or the disk
+// most of the time is taken for slow, and not for hung.
+const starved = 5 * time.Minute
 
 // hung wants systemd to start a node again of which one part hangs while all others
 // serve, and no container with it; and the queue's process alone, where that hangs.
@@ -95,7 +100,7 @@ func (s *servers) hangs(parts ...part) {
 		p.host.WriteFile(hangFile, string(p.point))
 	}
 	for _, p := range parts {
-		lab.WaitFor(s, patience, p.name+" to be missed", func() error {
+		lab.WaitFor(s, starved, p.name+" to be missed", func() error {
 			return want(s.show(p.host, "InvocationID") != was[p.host], true)
 		})
 		p.host.MustExec("rm", hangFile)

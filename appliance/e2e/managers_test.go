@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -78,11 +80,13 @@ func TestManagers(t *testing.T) {
 		first.PowerOff()
 		c.manager = second
 		h := c.lab.AddHost()
-		lab.WaitFor(c, patience, "a token of the second", func() error {
-			return second.Exec(c.Context(), "crawlbox", "token").Err()
-		})
 		c.leaderOf([]*lab.Host{second, third}) // nobody is let in before
-		c.agents[h] = h.Start("crawlbox", "crawlbox", "worker", "--join", c.token("worker"))
+		var token struct{ Join string }
+		lab.WaitFor(c, patience, "a token of the second, which begins anew if it is the queue's home now", func() error {
+			r := second.Exec(c.Context(), "crawlbox", "token", "worker", "--json")
+			return cmp.Or(r.Err(), json.Unmarshal([]byte(r.Stdout), &token))
+		})
+		c.agents[h] = h.Start("crawlbox", "crawlbox", "worker", "--join", token.Join)
 		c.awaitAgent(h)
 		lab.WaitFor(c, patience, "the new worker to be ready", func() error {
 			if list := third.MustExec("crawlbox", "nodes"); !strings.Contains(list, h.Name()) {
