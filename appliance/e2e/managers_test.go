@@ -82,7 +82,7 @@ func TestManagers(t *testing.T) {
 		h := c.lab.AddHost()
 		c.leaderOf([]*lab.Host{second, third}) // nobody is let in before
 		var token struct{ Join string }
-		lab.WaitFor(c, patience, "a token of the second, which begins anew if it is the queue's home now", func() error {
+		lab.WaitFor(c, patience, "a token of the second, which begins anew as the home of the queue", func() error {
 			r := second.Exec(c.Context(), "crawlbox", "token", "worker", "--json")
 			return cmp.Or(r.Err(), json.Unmarshal([]byte(r.Stdout), &token))
 		})
