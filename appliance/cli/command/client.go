@@ -90,6 +90,33 @@ func (a *App) Asking(
 	}
 }
 
+// Several makes of what is done with one of something a command for several of them, which says that of each, or prints
+// their names as JSON.
+func (a *App) Several(cmd *cobra.Command, what string, list names, do func(*api.Client, context.Context, string) error,
+	said string) *cobra.Command {
+	cmd.Args = AtLeast(1, what)
+	cmd.ValidArgsFunction = a.Complete(list)
+	asJSON := JSONFlag(cmd)
+	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, args []string) error {
+		for _, name := range args {
+			if err := do(c, cmd.Context(), name); err != nil {
+				return err
+			}
+			if *asJSON {
+				continue
+			}
+			if err := a.Say(said, name); err != nil {
+				return err
+			}
+		}
+		if *asJSON {
+			return a.PrintJSON(args)
+		}
+		return nil
+	})
+	return cmd
+}
+
 // Reads makes cmd a command that asks the API once and shows the answer, as
 // JSON with --json.
 func Reads[T any](a *App, cmd *cobra.Command, ask func(context.Context, *api.Client, []string) (T, error),

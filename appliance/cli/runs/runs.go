@@ -298,43 +298,17 @@ func settings(values map[string]string) string {
 }
 
 func stopCmd(a *command.App) *cobra.Command {
-	return each(a, &cobra.Command{
+	return a.Several(&cobra.Command{
 		Use:     "stop RUN...",
 		Short:   "End runs before their time",
 		Example: "  crawlbox run stop spider-20260101-030000-x7q",
-	}, (*api.Client).StopRun, "%s is being stopped")
+	}, "a run", command.RunNames, (*api.Client).StopRun, "%s is being stopped")
 }
 
 func rmCmd(a *command.App) *cobra.Command {
-	return each(a, &cobra.Command{
+	return a.Several(&cobra.Command{
 		Use:     "rm RUN...",
 		Short:   "Drop the records of runs that have ended",
 		Example: "  crawlbox run rm spider-20260101-030000-x7q",
-	}, (*api.Client).RemoveRun, "the record of %s is dropped")
-}
-
-// each makes of what is done with a run a command for several.
-func each(a *command.App, cmd *cobra.Command, do func(*api.Client, context.Context, string) error,
-	said string) *cobra.Command {
-	cmd.Args = command.AtLeast(1, "a run")
-	cmd.ValidArgsFunction = a.Complete(command.RunNames)
-	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, ids []string) error {
-		for _, id := range ids {
-			if err := do(c, cmd.Context(), id); err != nil {
-				return err
-			}
-			if *asJSON {
-				continue
-			}
-			if err := a.Say(said, id); err != nil {
-				return err
-			}
-		}
-		if *asJSON {
-			return a.PrintJSON(ids)
-		}
-		return nil
-	})
-	return cmd
+	}, "a run", command.RunNames, (*api.Client).RemoveRun, "the record of %s is dropped")
 }

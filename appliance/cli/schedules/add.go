@@ -3,7 +3,6 @@
 package schedules
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -141,51 +140,25 @@ func moment(s tui.Screen, at time.Time) string {
 }
 
 func pauseCmd(a *command.App) *cobra.Command {
-	return each(a, &cobra.Command{
+	return a.Several(&cobra.Command{
 		Use:     "pause SCHEDULE...",
 		Short:   "Have schedules begin no more runs; those that run go on",
 		Example: "  crawlbox schedule pause nightly",
-	}, (*api.Client).PauseSchedule, "%s is paused")
+	}, "a schedule", command.ScheduleNames, (*api.Client).PauseSchedule, "%s is paused")
 }
 
 func resumeCmd(a *command.App) *cobra.Command {
-	return each(a, &cobra.Command{
+	return a.Several(&cobra.Command{
 		Use:     "resume SCHEDULE...",
 		Short:   "Have schedules begin runs from the next planned time on",
 		Example: "  crawlbox schedule resume nightly",
-	}, (*api.Client).ResumeSchedule, "%s goes on with its next planned time")
+	}, "a schedule", command.ScheduleNames, (*api.Client).ResumeSchedule, "%s goes on with its next planned time")
 }
 
 func rmCmd(a *command.App) *cobra.Command {
-	return each(a, &cobra.Command{
+	return a.Several(&cobra.Command{
 		Use:     "rm SCHEDULE...",
 		Short:   "Remove schedules; their runs stay",
 		Example: "  crawlbox schedule rm nightly",
-	}, (*api.Client).RemoveSchedule, "%s is removed")
-}
-
-// each makes of what is done with a schedule a command for several.
-func each(a *command.App, cmd *cobra.Command, do func(*api.Client, context.Context, string) error,
-	said string) *cobra.Command {
-	cmd.Args = command.AtLeast(1, "a schedule")
-	cmd.ValidArgsFunction = a.Complete(command.ScheduleNames)
-	asJSON := command.JSONFlag(cmd)
-	cmd.RunE = a.Asking(func(cmd *cobra.Command, c *api.Client, names []string) error {
-		for _, name := range names {
-			if err := do(c, cmd.Context(), name); err != nil {
-				return err
-			}
-			if *asJSON {
-				continue
-			}
-			if err := a.Say(said, name); err != nil {
-				return err
-			}
-		}
-		if *asJSON {
-			return a.PrintJSON(names)
-		}
-		return nil
-	})
-	return cmd
+	}, "a schedule", command.ScheduleNames, (*api.Client).RemoveSchedule, "%s is removed")
 }

@@ -94,6 +94,23 @@ func TestNewKeeper(t *testing.T) {
 	})
 }
 
+// fails has the engine fail a container that waits for something.
+func (n *node) fails(container string, cuts *scissors) {
+	n.Helper()
+	failed := make(chan error)
+	go func() { failed <- n.in(container).BLPop(n.Context(), 0, "plain").Err() }()
+	n.await(func() error {
+		if info := n.direct.Info(n.Context(), "clients").Val(); !strings.Contains(info, "blocked_clients:1") {
+			return errors.New("nobody waits: " + info)
+		}
+		return nil
+	})
+	cuts.cut()
+	if err := <-failed; err == nil {
+		n.Error("the engine is gone, and a client has its reply")
+	}
+}
+
 // TestForgotten: what a container had popped last goes back when the engine fails it, though it lives on, as some
 // programs then forget what they hold.
 func TestForgotten(t *testing.T) {
@@ -116,18 +133,7 @@ func TestForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.becomes("jobs", "[c]")
-		failed := make(chan error)
-		go func() { failed <- n.in("spider").BLPop(t.Context(), 0, "plain").Err() }()
-		n.await(func() error {
-			if info := n.direct.Info(t.Context(), "clients").Val(); !strings.Contains(info, "blocked_clients:1") {
-				return errors.New("nobody waits: " + info)
-			}
-			return nil
-		})
-		cuts.cut()
-		if err := <-failed; err == nil {
-			t.Error("the engine is gone, and a client has its reply")
-		}
+		n.fails("spider", cuts)
 		n.becomes("jobs", "[b c]")
 		n.containers.kill("spider", true)
 		n.await(func() error {
@@ -156,18 +162,7 @@ func TestForgotten_Again(t *testing.T) {
 			pop(t, spider, "jobs")
 		}
 		for range 3 {
-			failed := make(chan error)
-			go func() { failed <- n.in("spider").BLPop(t.Context(), 0, "plain").Err() }()
-			n.await(func() error {
-				if info := n.direct.Info(t.Context(), "clients").Val(); !strings.Contains(info, "blocked_clients:1") {
-					return errors.New("nobody waits: " + info)
-				}
-				return nil
-			})
-			cuts.cut()
-			if err := <-failed; err == nil {
-				t.Error("the engine is gone, and a client has its reply")
-			}
+			n.fails("spider", cuts)
 			spider := n.in("spider")
 			spider.Do(t.Context(), "SELECT", 1)
 			if err := spider.LPop(t.Context(), "jobs").Err(); !errors.Is(err, redis.Nil) { // waits until all is back
