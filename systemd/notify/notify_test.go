@@ -8,10 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
-	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -219,14 +218,14 @@ func TestTotalOf(t *testing.T) {
 	t.Parallel()
 	text := "some avg10=25.72 avg60=46.67 avg300=36.95 total=831956587\n" +
 		"full avg10=0.00 avg60=0.00 avg300=0.00 total=7\n"
-	if got := totalOf(text); got != 831956587*time.Microsecond {
+	if got := totalOf(text, "some"); got != 831956587*time.Microsecond {
 		t.Errorf("read %v", got)
 	}
-	if got := totalOf("full total=7"); got != 0 {
-		t.Errorf("read %v of another file", got)
+	if got := totalOf(text, "full"); got != 7*time.Microsecond {
+		t.Errorf("read %v of all threads", got)
 	}
-	if _, err := os.Stat("/proc/pressure/cpu"); err == nil && readStalls() == (stalls{}) {
-		t.Error("this kernel tells nothing")
+	if got := totalOf("full total=7", "full"); got != 0 {
+		t.Errorf("read %v of another file", got)
 	}
 }
 
@@ -238,24 +237,23 @@ func TestWatchdog_OnlyWhereTheUnitHasOne(t *testing.T) {
 	}
 }
 
-// TestThreadsWaited: a process whose threads want more than there is waits.
-func TestThreadsWaited(t *testing.T) {
+// TestPulse: threads that wait are no process that waits, as long as it is woken in time.
+func TestPulse(t *testing.T) {
 	t.Parallel()
-	old := runtime.GOMAXPROCS(4 * runtime.NumCPU())
-	defer runtime.GOMAXPROCS(old)
-	was := threadsWaited()
-	var group sync.WaitGroup
-	until := time.Now().Add(300 * time.Millisecond)
-	for range 4 * runtime.NumCPU() {
-		group.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			for time.Now().Before(until) { // work, not a wait for something
-			}
-		})
-	}
-	group.Wait()
-	if waited := threadsWaited() - was; waited < 100*time.Millisecond {
-		t.Errorf("four times as many threads as processors have waited %s", waited)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := newPulse(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		go p.run(ctx)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if waited := p.waited(); waited != 0 {
+			t.Errorf("it is woken in time, and has waited %s", waited)
+		}
+		cancel()
+		synctest.Wait()
+		time.Sleep(11 * time.Second) // nothing wakes it
+		if waited := p.waited(); waited != 10*time.Second {
+			t.Errorf("it is woken 10 s late, and has waited %s", waited)
+		}
+	})
 }

@@ -22,14 +22,19 @@ const leniency = 5
 // asks the process's own parts, returns nil. It checks three times in WatchdogSec=
 // of the unit and gives each check a third of it, so that one slow answer is no
 // reason for a restart. A check that does not come back when its context ends is one
-// too: no other is begun. A process that has waited for processors, memory or the disk for
-// most of a check that failed, or that was woken late itself, is starved, not hung: to start
-// it again would make that worse. One that is [Hung] systemd need not wait for. It returns
+// too: no other is begun. A process that has waited for memory or the disk for half of a check
+// that failed, or that was woken late itself, is starved, not hung: to start it again would make
+// that worse. One that is [Hung] systemd need not wait for. It returns
 // when ctx ends; where the unit has no watchdog, it only waits for that.
 func Watchdog(ctx context.Context, check func(context.Context) error, log *slog.Logger) {
-	watchdog(ctx, check, readStalls, log)
+	watchdog(ctx, check, nil, log)
 }
 
+// pulses is how often in the bound of a check its process is to be woken. An answer takes some ten wake-ups: where each
+// comes later than a part so small of the bound, on average, it may be late.
+const pulses = 40
+
+// watchdog is Watchdog for a process of which read, if there is one, says what it waits for.
 func watchdog(ctx context.Context, check func(context.Context) error, read func() stalls, log *slog.Logger) {
 	limit, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -42,6 +47,11 @@ func watchdog(ctx context.Context, check func(context.Context) error, read func(
 	bound := limit / 3
 	tick := time.NewTicker(bound)
 	defer tick.Stop()
+	if read == nil {
+		p := newPulse(bound / pulses)
+		go p.run(ctx)
+		read = p.read
+	}
 	d := dog{limit: limit, log: log}
 	from, was := time.Now(), read()
 	for {
