@@ -109,13 +109,19 @@ func (q *causes) ask(ctx context.Context, nodes []fleet.Node, t fleet.Task) {
 	}
 }
 
-// Why returns why a task failed: as its node has it, or else as Swarm does.
+// Why returns why a task failed: as its node has it, or else as Swarm does. Of one that is complete for Swarm it
+// returns what ended it in truth; empty: nothing did.
 func (r *Runner) Why(ctx context.Context, nodes []fleet.Node, t fleet.Task) string {
 	c, err := container(ctx, r.agents, nodes, t)
-	if err != nil {
+	switch {
+	case err != nil:
 		return t.Error
+	case t.State != fleet.TaskComplete:
+		return causeOf(t, c, true)
+	case !c.Outlived.IsZero() && t.Since.After(c.Outlived): // by the clock of its node, both
+		return "Docker was restarted, which ended it"
 	}
-	return causeOf(t, c, true)
+	return ""
 }
 
 func container(ctx context.Context, agents Agents, nodes []fleet.Node, t fleet.Task) (c swarm.Container, err error) {

@@ -226,3 +226,29 @@ func TestDeploy_GoesBackWhereSwarmWaits(t *testing.T) {
 		})
 	}
 }
+
+// TestWhy_Complete: an engine that began ended what Swarm takes for complete, where Swarm heard of that after.
+func TestWhy_Complete(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 1, 1, 3, 0, 0, 0, time.UTC)
+	r := &Runner{agents: engines{asked: new(atomic.Int32), containers: map[string]swarm.Container{
+		"ended":    {},
+		"outlived": {Outlived: began},
+	}}}
+	for _, c := range []struct {
+		container string
+		heard     time.Time
+		ended     bool
+	}{
+		{"ended", began.Add(time.Second), false},
+		{"outlived", began.Add(time.Second), true},
+		{"outlived", began.Add(-time.Second), false},
+		{"gone", began.Add(time.Second), false},
+	} {
+		why := r.Why(t.Context(), []fleet.Node{{ID: "n"}},
+			fleet.Task{NodeID: "n", Container: c.container, State: fleet.TaskComplete, Since: c.heard})
+		if (why != "") != c.ended {
+			t.Errorf("%s, heard of at %s: %q", c.container, c.heard, why)
+		}
+	}
+}

@@ -94,7 +94,10 @@ func Spent(s Spec, tasks []fleet.Task) bool {
 }
 
 func (s Stop) why(of Spec) string {
-	if s.TimedOut {
+	switch {
+	case s.TimedOut && s.Waited != "":
+		return fmt.Sprintf("it had not started after %s: %s", of.Timeout, s.Waited)
+	case s.TimedOut:
 		return fmt.Sprintf("it had not ended after %s", of.Timeout)
 	}
 	if s.Spent {

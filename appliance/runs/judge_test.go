@@ -74,6 +74,8 @@ func TestJudge(t *testing.T) {
 		{"stopped as it was done", one, byHand, "1 complete shutdown h1\n1 pending running", Done, 0, ""},
 		{"timed out", two, late, "1 complete shutdown h1\n2 shutdown shutdown h1", TimedOut, 124,
 			"not ended after 1h0m0s"},
+		{"timed out before it started", two, &Stop{TimedOut: true, Waited: "no suitable node"}, "1 pending running",
+			TimedOut, 124, "not started after 1h0m0s: no suitable node"},
 		{"spent, being stopped", one, spent, spentTasks + "1 running shutdown h1\n1 pending running", Stopping, 0,
 			"failed as often as it may"},
 		{"spent", one, spent, spentTasks + "1 shutdown shutdown h1\n1 pending running", Failed, 5,

@@ -133,6 +133,8 @@ type Stop struct {
 	By       string    `json:"by,omitempty"` // empty: nobody
 	TimedOut bool      `json:"timed_out,omitempty"`
 	Spent    bool      `json:"spent,omitempty"` // it has begun again as often as it may
+	// Waited is what it waited for that had not started; empty: it had.
+	Waited string `json:"waited,omitempty"`
 }
 
 // Label returns what the label says.

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/pkg/stdcopy"
 	"golang.org/x/sync/errgroup"
 
@@ -31,7 +32,13 @@ type Container struct {
 	Health      string `json:"health"`        // starting, healthy, unhealthy or ended; empty: it has no check
 	Said        string `json:"said"`          // what its check said last, in one line
 	CheckCode   int    `json:"check_code"`    // the exit code of its last check; 0: it passed, or there was none
+	// Outlived is when the engine began that found it, where it ended shortly before: an engine that begins ends what
+	// one that was killed has left, and many programs end with 0 then. Zero: it is not so, or not known.
+	Outlived time.Time `json:"outlived,omitzero"`
 }
+
+// endsWithin is how long an engine that begins takes at the most to end a container: its grace time, as a rule.
+const endsWithin = time.Minute
 
 const (
 	// Unhealthy is the health of a container whose check failed too often. Docker stops
@@ -67,10 +74,27 @@ func (e *Engine) Container(ctx context.Context, id string) (Container, error) {
 			c.CheckCode = h.Log[n-1].ExitCode
 		}
 	}
+	if !c.Running {
+		c.Outlived = e.outlived(ctx, found.State)
+	}
 	if c.ExitCode == ExitKilled && c.Memory > 0 && !c.Running && !c.OutOfMemory {
 		c.OutOfMemory = e.heardOutOfMemory(ctx, id, found.State)
 	}
 	return c, nil
+}
+
+// outlived returns when the engine began, where a container ended shortly before. Docker does not say when that was,
+// but makes its network bridge then.
+func (e *Engine) outlived(ctx context.Context, s *container.State) time.Time {
+	ended, err := time.Parse(time.RFC3339Nano, s.FinishedAt)
+	if err != nil {
+		return time.Time{}
+	}
+	n, err := e.cli.NetworkInspect(ctx, "bridge", network.InspectOptions{})
+	if err != nil || ended.After(n.Created) || n.Created.Sub(ended) > endsWithin {
+		return time.Time{}
+	}
+	return n.Created
 }
 
 // healthOf returns the health of a container that has a check. Docker calls each of them unhealthy once

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 )
@@ -43,6 +44,7 @@ func TestContainer_OfWhatDockerDoesNotSay(t *testing.T) {
 		state  string
 		memory int64
 		heard  string // what Docker's events have of it
+		began  string // the engine; empty: it does not say
 		want   Container
 	}{
 		"ended by itself":  {state: idle, want: Container{Health: Ended}},
@@ -56,12 +58,34 @@ func TestContainer_OfWhatDockerDoesNotSay(t *testing.T) {
 			heard:  `{}`,
 			want:   Container{ExitCode: 137, Memory: 5, OutOfMemory: true},
 		},
+		"ended as the engine began": {
+			state: `"ExitCode": 1, "FinishedAt": "2026-11-30T05:04:33.1Z"`,
+			began: "2026-11-30T05:04:34Z",
+			want:  Container{ExitCode: 1, Outlived: time.Date(2026, 11, 30, 5, 4, 34, 0, time.UTC)},
+		},
+		"ended long before it began": {
+			state: `"ExitCode": 1, "FinishedAt": "2026-11-30T05:04:33.1Z"`,
+			began: "2026-11-30T05:06:34Z",
+			want:  Container{ExitCode: 1},
+		},
+		"ended after it began": {
+			state: `"ExitCode": 1, "FinishedAt": "2026-11-30T05:04:33.1Z"`,
+			began: "2026-11-30T05:04:33Z",
+			want:  Container{ExitCode: 1},
+		},
 		"never heard of": {state: killed, memory: 5, want: Container{ExitCode: 137, Memory: 5}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := engineOf(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
+				if strings.HasSuffix(r.URL.Path, "/networks/bridge") {
+					if tc.began == "" {
+						w.WriteHeader(http.StatusNotFound)
+					}
+					fmt.Fprintf(w, `{"Created": %q}`, tc.began)
+					return
+				}
 				if !strings.HasSuffix(r.URL.Path, "/events") {
 					fmt.Fprintf(w, `{"Id": "c", "State": {%s}, "HostConfig": {"Memory": %d},
 						"Config": {"Healthcheck": {"Retries": 2}}}`, tc.state, tc.memory)

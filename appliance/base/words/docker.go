@@ -72,6 +72,9 @@ var dockers = []struct {
 	{regexp.MustCompile(`port '(\d+)' is already in use by service '([^']*)'( as an? \S+ port)?`),
 		func(m []string) string { return "service " + m[2] + " publishes port " + m[1] + " already" }},
 	{regexp.MustCompile(`(task: )?non-zero exit \((\d+)\)`), func(m []string) string { return "exit code " + m[2] }},
+	{regexp.MustCompile(`No such container: \S+`), func([]string) string {
+		return "its container is gone: it was removed, or Docker was restarted"
+	}},
 	{regexp.MustCompile(`due to failure or early termination of task \w+`), func([]string) string {
 		return "because a task failed or ended early"
 	}},

@@ -10,6 +10,7 @@ import (
 // TestDocker puts what Swarm and Docker said, as they said it, in words.
 func TestDocker(t *testing.T) {
 	t.Parallel()
+	const gone = "its container is gone: it was removed, or Docker was restarted"
 	const refused = "Error response from daemon: rpc error: code = InvalidArgument desc = "
 	for said, want := range map[string]string{
 		refused + "invalid memory value 1048576: Must be at least 4MiB": "1MiB of memory is too little: " +
@@ -42,8 +43,8 @@ func TestDocker(t *testing.T) {
 		"Minimum memory limit allowed is 6MB": "the memory limit is too small for Docker: write 6MiB or more",
 		"write /x: no space left on device": "write /x: no space left on device; that machine's disk is full: make " +
 			"room on it, `docker system df` there shows what of Docker takes it",
-		"No such container: spider.1.uc0slilm201ofqs79lnqeac2p":                       "No such container: spider.1",
-		"No such container: each.vcykgia55l3nfrjbut5znltdz.uc0slilm201ofqs79lnqeac2p": "No such container: each",
+		"No such container: spider.1.uc0slilm201ofqs79lnqeac2p":                       gone,
+		"No such container: each.vcykgia55l3nfrjbut5znltdz.uc0slilm201ofqs79lnqeac2p": gone,
 		"task: non-zero exit (1)": "exit code 1",
 		"two\n lines":             "two lines",
 	} {

@@ -36,7 +36,11 @@ func follow(a *command.App, ctx context.Context, c *api.Client, r runs.Record, a
 	if !asJSON {
 		reading.Go(func() { log.read(logged) })
 	}
-	r, err := await(ctx, c, r.ID)
+	r, err := await(ctx, c, r.ID, func(why string) {
+		if !asJSON {
+			_ = a.Tell("crawlbox: run %s waits: %s", r.ID, why)
+		}
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w; the run goes on, and `crawlbox run stop %s` ends it", command.ErrInterrupted, r.ID)
@@ -54,18 +58,24 @@ func follow(a *command.App, ctx context.Context, c *api.Client, r runs.Record, a
 	return errors.Join(err, command.Exit(r.ExitCode))
 }
 
-// await waits until a run has ended.
-func await(ctx context.Context, c *api.Client, id string) (runs.Record, error) {
-	heard := time.Now()
+// await waits until a run has ended. waits is called with why it has not started, once it does not for a moment.
+func await(ctx context.Context, c *api.Client, id string, waits func(why string)) (runs.Record, error) {
+	heard, why, said := time.Now(), "", ""
 	for {
 		r, err := c.Run(ctx, id)
-		var said *api.Error
+		var refused *api.Error
 		switch {
 		case err == nil && !r.Ended.IsZero():
 			return r, nil
 		case err == nil:
 			heard = time.Now()
-		case ctx.Err() != nil, errors.As(err, &said) && said.Code == api.CodeNotFound, time.Since(heard) > askPatience:
+			if r.State == runs.Waiting && r.Why != "" && r.Why == why && why != said {
+				waits(why)
+				said = why
+			}
+			why = r.Why
+		case ctx.Err() != nil, errors.As(err, &refused) && refused.Code == api.CodeNotFound,
+			time.Since(heard) > askPatience:
 			r.ID = id
 			return r, err
 		}

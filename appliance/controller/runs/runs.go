@@ -11,6 +11,7 @@
 package runs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,8 @@ type Store interface {
 	Add(r runs.Record) error
 }
 
-// Why says why a task failed. (*deploy.Runner).Why is one.
+// Why says why a task failed, or was ended that Swarm takes for complete; empty: it was not. (*deploy.Runner).Why is
+// one.
 type Why func(ctx context.Context, nodes []fleet.Node, t fleet.Task) string
 
 type keeper struct {
@@ -190,7 +192,11 @@ func (k *keeper) see(ctx context.Context, snap fleet.Snapshot, svc fleet.Service
 	switch decide(spec, ended, tasks, has, snap.Taken) {
 	case stop:
 		k.log.Info("ending a run whose time is over", "run", svc.Name, "timeout", spec.Timeout)
-		return k.stop(ctx, svc, runs.Stop{At: snap.Taken.UTC(), TimedOut: true})
+		end := runs.Stop{At: snap.Taken.UTC(), TimedOut: true}
+		if v := runs.Judge(spec, nil, tasks); v.State == runs.Waiting {
+			end.Waited = cmp.Or(v.Why, "no node has taken it")
+		}
+		return k.stop(ctx, svc, end)
 	case spend:
 		k.log.Info("ending a run that has failed as often as it may", "run", svc.Name, "retries", spec.Retries)
 		return k.stop(ctx, svc, runs.Stop{At: snap.Taken.UTC(), Spent: true})
@@ -244,8 +250,11 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 			continue
 		}
 		asked.Go(func() error {
-			if t.State == fleet.TaskFailed {
-				tasks[i].Error = k.why(ctx, nodes, t)
+			switch why := k.why(ctx, nodes, t); {
+			case t.State == fleet.TaskFailed:
+				tasks[i].Error = why
+			case t.State == fleet.TaskComplete && why != "":
+				tasks[i].State, tasks[i].Error = fleet.TaskFailed, why
 			}
 			counts[i], logs[i] = k.did(ctx, t)
 			return nil

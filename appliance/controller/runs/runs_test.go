@@ -196,3 +196,27 @@ func TestKeeper_Attempts(t *testing.T) {
 		t.Errorf("without runs it remembers %v, %v", k.failed, err)
 	}
 }
+
+// TestKeeper_Complete: what Swarm takes for complete was ended.
+func TestKeeper_Complete(t *testing.T) {
+	t.Parallel()
+	label, err := runs.Spec{ID: "r", Replicas: 1}.Label()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for why, state := range map[string]string{"": runs.Done, "Docker was killed": runs.Failed} {
+		c := &oneRun{snap: fleet.Snapshot{
+			Taken:    now,
+			Services: []fleet.Service{{ID: "s", Name: "r", Run: label}},
+			Tasks:    []fleet.Task{task(fleet.TaskComplete, fleet.TaskShutdown, time.Second)},
+		}}
+		says := func(context.Context, []fleet.Node, fleet.Task) string { return why }
+		k := &keeper{engine: c, store: c, why: says, log: slog.New(slog.DiscardHandler)}
+		if err := k.round(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if r := c.records[0]; r.State != state || why != "" && r.Why != why+" on h1" || r.Tasks[0].Cause != why {
+			t.Errorf("ended by %q it is %+v", why, r)
+		}
+	}
+}

@@ -2,8 +2,8 @@
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
 // once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
 // so many MiB of memory first, and with TINY_LONG=N it writes so many lines of 40 kB to its
-// output and short ones to its errors; TINY_SAY is what it says, and with TINY_DEAF it is deaf
-// to SIGTERM. It says which arguments it was given. Called with the word health it is its own health
+// output and short ones to its errors; TINY_SAY is what it says, with TINY_LASTS it ends
+// after so long where nothing asks it to stop before, and with TINY_DEAF it is deaf to SIGTERM. It says which arguments it was given. Called with the word health it is its own health
 // check, which fails where TINY_SICK says why.
 package main
 
@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -37,6 +38,16 @@ func main() {
 	for n := range number("TINY_LONG") {
 		fmt.Printf("%s %d %s.\n", os.Getenv("TINY_NAME"), n, strings.Repeat("x", 40_000))
 		fmt.Fprintf(os.Stderr, "%s %d short\n", os.Getenv("TINY_NAME"), n)
+	}
+	if text, lasts := os.LookupEnv("TINY_LASTS"); lasts {
+		last, _ := time.ParseDuration(text)
+		select {
+		case <-time.After(last):
+			os.Exit(number("TINY_EXIT"))
+		case <-stop:
+			fmt.Println("tiny: asked to stop")
+			os.Exit(0)
+		}
 	}
 	if _, ends := os.LookupEnv("TINY_EXIT"); ends {
 		os.Exit(number("TINY_EXIT"))
