@@ -93,6 +93,12 @@ func Spent(s Spec, tasks []fleet.Task) bool {
 	return spent
 }
 
+// MayBeginAgain reports whether a run that has failed by these tasks has attempts left. Swarm begins none again that it
+// takes for complete unless all of the run's are.
+func MayBeginAgain(s Spec, tasks []fleet.Task) bool {
+	return s.Replicas == 1 && slot(tasks).failures() <= s.Retries
+}
+
 func (s Stop) why(of Spec) string {
 	switch {
 	case s.TimedOut && s.Waited != "":

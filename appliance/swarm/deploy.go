@@ -73,6 +73,14 @@ func (e *Engine) StopRun(ctx context.Context, id, label string) error {
 	})
 }
 
+// RestartRun begins the tasks of a run again, by its service's ID, unless that was done so many times already.
+func (e *Engine) RestartRun(ctx context.Context, id string, times int) error {
+	return e.changeService(ctx, id, false, func(s *swarm.ServiceSpec) error {
+		servicespec.RestartRun(s, times)
+		return nil
+	})
+}
+
 // Variables returns those of a service, by ID, that have the names.
 func (e *Engine) Variables(ctx context.Context, id string, names []string) (map[string]string, error) {
 	if len(names) == 0 {

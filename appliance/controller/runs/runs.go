@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,6 +51,7 @@ type Engine interface {
 	HasRuns(ctx context.Context) (bool, error)
 	Snapshot(ctx context.Context) (fleet.Snapshot, error)
 	StopRun(ctx context.Context, id, label string) error
+	RestartRun(ctx context.Context, id string, times int) error
 	Variables(ctx context.Context, id string, names []string) (map[string]string, error)
 	Remove(ctx context.Context, id string) error
 }
@@ -223,7 +225,12 @@ func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Servi
 	if err != nil {
 		return err
 	}
-	counts, logs := k.ask(ctx, snap.Nodes, tasks)
+	done := runs.Judge(spec, ended, tasks).State == runs.Done
+	counts, logs, cut := k.ask(ctx, snap.Nodes, tasks)
+	if done && runs.Judge(spec, ended, tasks).State == runs.Failed && runs.MayBeginAgain(spec, tasks) {
+		k.log.Info("a run begins again that did not end by itself", "run", svc.Name, "times", cut)
+		return k.engine.RestartRun(ctx, svc.ID, cut)
+	}
 	r := runs.NewRecord(spec, ended, tasks, snap.Taken.UTC())
 	r.Variables, r.Counts = variables, counts
 	if i := r.Tells(tasks); i >= 0 {
@@ -237,13 +244,14 @@ func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Servi
 }
 
 // ask completes tasks with the causes that their nodes know, and returns what they did by their logs and what is kept
-// of each of those, as far as the nodes answer in time.
+// of each of those, as far as the nodes answer in time, and how many Swarm takes for complete that were ended.
 func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task) (sum runs.Counts,
-	logs []*runs.Excerpt) {
+	logs []*runs.Excerpt, cut int) {
 	ctx, cancel := context.WithTimeout(ctx, maxAsking)
 	defer cancel()
 	counts, logs := make([]runs.Counts, len(tasks)), make([]*runs.Excerpt, len(tasks))
 	var asked errgroup.Group
+	var ended atomic.Int32
 	asked.SetLimit(atOnce)
 	for i, t := range tasks {
 		if t.Container == "" || t.Lost != "" || ctx.Err() != nil {
@@ -255,6 +263,7 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 				tasks[i].Error = why
 			case t.State == fleet.TaskComplete && why != "":
 				tasks[i].State, tasks[i].Error = fleet.TaskFailed, why
+				ended.Add(1)
 			}
 			counts[i], logs[i] = k.did(ctx, t)
 			return nil
@@ -264,7 +273,7 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 	for _, c := range counts {
 		sum = sum.Plus(c)
 	}
-	return sum, logs
+	return sum, logs, int(ended.Load())
 }
 
 // did returns what a task did by the end of its log, and what is kept of that.

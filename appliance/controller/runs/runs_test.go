@@ -60,6 +60,7 @@ type oneRun struct {
 	snap    fleet.Snapshot
 	said    string // by its task
 	stopped string
+	again   int // times that it was begun again
 	removed bool
 	records []runs.Record
 	refused error // of the next record
@@ -68,7 +69,12 @@ type oneRun struct {
 func (c *oneRun) HasRuns(context.Context) (bool, error)            { return !c.removed, nil }
 func (c *oneRun) Snapshot(context.Context) (fleet.Snapshot, error) { return c.snap, nil }
 func (c *oneRun) StopRun(_ context.Context, _, label string) error { c.stopped = label; return nil }
-func (c *oneRun) Remove(context.Context, string) error             { c.removed = true; return nil }
+func (c *oneRun) RestartRun(_ context.Context, _ string, times int) error {
+	c.again = times
+	return nil
+}
+
+func (c *oneRun) Remove(context.Context, string) error { c.removed = true; return nil }
 func (c *oneRun) Variables(_ context.Context, _ string, names []string) (map[string]string, error) {
 	return map[string]string{strings.Join(names, ","): "1"}, nil
 }
@@ -197,26 +203,47 @@ func TestKeeper_Attempts(t *testing.T) {
 	}
 }
 
-// TestKeeper_Complete: what Swarm takes for complete was ended.
+// TestKeeper_Complete: what Swarm takes for complete was ended. It begins again as often as it may.
 func TestKeeper_Complete(t *testing.T) {
 	t.Parallel()
-	label, err := runs.Spec{ID: "r", Replicas: 1}.Label()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for why, state := range map[string]string{"": runs.Done, "Docker was killed": runs.Failed} {
-		c := &oneRun{snap: fleet.Snapshot{
-			Taken:    now,
-			Services: []fleet.Service{{ID: "s", Name: "r", Run: label}},
-			Tasks:    []fleet.Task{task(fleet.TaskComplete, fleet.TaskShutdown, time.Second)},
-		}}
-		says := func(context.Context, []fleet.Node, fleet.Task) string { return why }
-		k := &keeper{engine: c, store: c, why: says, log: slog.New(slog.DiscardHandler)}
+	for name, c := range map[string]struct {
+		spec  runs.Spec
+		why   string
+		again int
+		state string
+	}{
+		"done":            {runs.Spec{Replicas: 1, Retries: 2}, "", 0, runs.Done},
+		"begins again":    {runs.Spec{Replicas: 1, Retries: 2}, "Docker was killed", 1, ""},
+		"no attempt left": {runs.Spec{Replicas: 1}, "Docker was killed", 0, runs.Failed},
+		"others are done": {runs.Spec{Replicas: 2, Retries: 2}, "Docker was killed", 0, runs.Failed},
+	} {
+		c.spec.ID = "r"
+		label, err := c.spec.Label()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &oneRun{snap: fleet.Snapshot{Taken: now, Services: []fleet.Service{{ID: "s", Name: "r", Run: label}}}}
+		for n := range c.spec.Replicas {
+			is := task(fleet.TaskComplete, fleet.TaskShutdown, time.Second)
+			is.Slot = n + 1
+			e.snap.Tasks = append(e.snap.Tasks, is)
+		}
+		says := func(_ context.Context, _ []fleet.Node, t fleet.Task) string {
+			if t.Slot == 1 {
+				return c.why
+			}
+			return ""
+		}
+		k := &keeper{engine: e, store: e, why: says, log: slog.New(slog.DiscardHandler)}
 		if err := k.round(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if r := c.records[0]; r.State != state || why != "" && r.Why != why+" on h1" || r.Tasks[0].Cause != why {
-			t.Errorf("ended by %q it is %+v", why, r)
+		state := ""
+		if len(e.records) > 0 {
+			state = e.records[0].State
+		}
+		if e.again != c.again || state != c.state {
+			t.Errorf("%s: begun again %d times, %s", name, e.again, state)
 		}
 	}
 }

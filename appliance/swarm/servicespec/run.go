@@ -43,6 +43,7 @@ func (r Run) Apply(s *swarm.ServiceSpec) error {
 	replicas := uint64(r.Replicas)
 	s.Mode = swarm.ServiceMode{Replicated: &swarm.ReplicatedService{Replicas: &replicas}}
 	s.UpdateConfig, s.RollbackConfig, s.EndpointSpec = nil, nil, nil // its ports are its service's
+	s.TaskTemplate.ForceUpdate = 0
 	c.Image = cmp.Or(r.Pinned(), c.Image)
 	entry := c.Command
 	switch {
@@ -78,6 +79,13 @@ func runPolicy(was *swarm.RestartPolicy, retries int) *swarm.RestartPolicy {
 		p.Condition, p.MaxAttempts = swarm.RestartPolicyConditionNone, nil
 	}
 	return p
+}
+
+// RestartRun brings the service of a run to a version for which Swarm begins its tasks again, once for each of times.
+func RestartRun(s *swarm.ServiceSpec, times int) {
+	if s.Labels[fleet.LabelRunStop] == "" {
+		s.TaskTemplate.ForceUpdate = max(s.TaskTemplate.ForceUpdate, uint64(times))
+	}
 }
 
 // nowhere is a rule that no node meets.

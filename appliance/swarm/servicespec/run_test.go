@@ -51,7 +51,15 @@ func TestRun_Apply(t *testing.T) {
 	if p.Condition != swarm.RestartPolicyConditionOnFailure || *p.MaxAttempts != 2 {
 		t.Errorf("it begins again by %+v", p)
 	}
+	for range 2 {
+		if RestartRun(&s, 1); s.TaskTemplate.ForceUpdate != 1 {
+			t.Errorf("restarted once it is version %d", s.TaskTemplate.ForceUpdate)
+		}
+	}
 	StopRun(&s, "ann")
+	if RestartRun(&s, 2); s.TaskTemplate.ForceUpdate != 1 {
+		t.Error("what is stopped begins again")
+	}
 	StopRun(&s, "bob")
 	if s.Labels[fleet.LabelRunStop] != "ann" || !slices.Equal(s.TaskTemplate.Placement.Constraints, []string{nowhere}) {
 		t.Errorf("stopped it is %+v of %v", s.TaskTemplate.Placement, s.Labels)
