@@ -14,8 +14,8 @@ import (
 // running are the parts of the tree whose log is a running node's.
 var running = []string{
 	"appliance/agent", "appliance/audit", "appliance/cluster", "appliance/control", "appliance/controller",
-	"appliance/deploy", "appliance/node", "appliance/queueproc", "appliance/upgrade", "appliance/valkey",
-	"appliance/watch", "embedded", "systemd/notify",
+	"appliance/deploy", "appliance/logkeeper", "appliance/logstore", "appliance/node", "appliance/queueproc",
+	"appliance/upgrade", "appliance/valkey", "appliance/watch", "embedded", "systemd/notify",
 }
 
 // Why no problem of the status tells of a warning.
@@ -61,6 +61,9 @@ var warnings = map[string]string{
 	"failed to follow the cluster's state; reads go on with what is here": api.StateBehind,
 
 	// Of services.
+	"no logs of tasks are kept here":                                      seen,
+	"removing a file of logs that can't be read":                          moment,
+	"failed to remove old logs":                                           seen,
 	"failed to record that a service has changed":                         seen,
 	"failed to write the history of deploys":                              seen,
 	"failed to keep the spec of a service":                                seen,

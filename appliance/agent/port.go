@@ -30,6 +30,9 @@ const (
 	RouteHomeBeat     = "POST /v1/home/beat"
 	RouteHomeAgree    = "POST /v1/home/agree"
 	RouteHomeTakeOver = "POST /v1/home/takeover"
+	RouteLogsKept     = "POST /v1/logs/kept"
+	RouteLogsRead     = "POST /v1/logs/read"
+	RouteLogsExcerpts = "POST /v1/logs/excerpts"
 	routeLeave        = "POST /v1/leave"
 	routePull         = "POST /v1/stage"
 	routePrune        = "POST /v1/unstage"
@@ -90,6 +93,9 @@ var Callers = map[string]enroll.Caller{
 	RouteHomeBeat:          enroll.Manager,
 	RouteHomeAgree:         enroll.Manager,
 	RouteHomeTakeOver:      enroll.Manager,
+	RouteLogsKept:          enroll.Manager,
+	RouteLogsRead:          enroll.Manager,
+	RouteLogsExcerpts:      enroll.Manager,
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,

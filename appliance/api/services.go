@@ -89,7 +89,12 @@ type LogQuery struct {
 	Since  time.Time // zero: from the beginning
 	Node   string    // name or ID; empty: all
 	All    bool      // also of tasks that have ended and were replaced, and of other versions
+	Grep   string    // only lines that this expression matches; empty: all
+	Run    bool      // the target is a run
 }
+
+// MaxGrep is how long an expression may be, in bytes.
+const MaxGrep = 1 << 10
 
 // LogLine is one line that a task wrote, or, where Task is empty, a word of
 // crawlbox about the stream itself.
@@ -144,6 +149,12 @@ func (q LogQuery) values() url.Values {
 		"node":   {q.Node},
 		"all":    {strconv.FormatBool(q.All)},
 	}
+	if q.Grep != "" {
+		v.Set("grep", q.Grep)
+	}
+	if q.Run {
+		v.Set("run", "true")
+	}
 	if !q.Since.IsZero() {
 		v.Set("since", q.Since.Format(time.RFC3339Nano))
 	}
@@ -169,7 +180,13 @@ func logQuery(r *http.Request) (q LogQuery, err error) {
 	if q.All, err = flag(r, "all"); err != nil {
 		return q, err
 	}
-	q.Node = r.URL.Query().Get("node")
+	if q.Run, err = flag(r, "run"); err != nil {
+		return q, err
+	}
+	q.Node, q.Grep = r.URL.Query().Get("node"), r.URL.Query().Get("grep")
+	if len(q.Grep) > MaxGrep {
+		return q, Invalid("the expression has %d bytes, %d are the most", len(q.Grep), MaxGrep)
+	}
 	q.Since, err = moment(r, "since")
 	return q, err
 }

@@ -77,6 +77,7 @@ var firstBad = map[string]string{
 	"from":           "/nowhere",
 	"file":           "/", // a directory
 	"advertise-addr": "nowhere",
+	"grep":           "(",
 	"node-port":      "0",
 	"gossip-port":    "0",
 	"registry-port":  "0",
@@ -96,6 +97,7 @@ var goodAnyway = map[string]string{
 	"recovery-key-file": "any path can be a file",
 	"at":                "only the state knows its changes, and nothing is changed",
 	"node":              "only the cluster knows its nodes, and ps changes nothing",
+	"run":               "only the cluster knows its runs, and logs changes nothing",
 	"rm":                "a label that a node does not have is gone",
 	"user":              "only the container knows its users",
 	"workdir":           "only the container knows its directories",

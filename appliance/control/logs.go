@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -12,8 +13,10 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/crawlbox/crawlbox/appliance/agent/logs"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
+	"github.com/crawlbox/crawlbox/appliance/logstore"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/tasklog"
 )
@@ -21,23 +24,43 @@ import (
 // Logs answers api.Logs as far as a node is a manager of the swarm.
 type Logs struct {
 	engine *swarm.Engine
+	kept   Kept
 	errs   Errors
 }
 
-// NewLogs returns the logs of the tasks that engine knows.
-func NewLogs(engine *swarm.Engine, errs Errors) *Logs { return &Logs{engine, errs} }
+// Kept are the logs that nodes keep of tasks.
+type Kept interface {
+	// Read shows what is kept, and returns of how many tasks that is.
+	Read(ctx context.Context, v logs.View) (tasks int, err error)
+}
+
+// NewLogs returns the logs of the tasks that engine knows, and those that are kept.
+func NewLogs(engine *swarm.Engine, kept Kept, errs Errors) *Logs { return &Logs{engine, kept, errs} }
 
 // Logs implements api.Logs.
 func (l *Logs) Logs(ctx context.Context, q api.LogQuery, fn func(api.LogLine) error) error {
+	match, err := regexp.Compile(q.Grep)
+	if err != nil {
+		why := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+		return api.Invalid("the expression %q cannot be read: %s", q.Grep, why)
+	}
 	s, err := l.engine.Snapshot(ctx)
 	if err != nil {
 		return l.errs.explain(err)
 	}
 	c, err := chooseLogs(s, q)
-	if err != nil {
+	if older := q.Run || q.Grep != "" || !q.Since.IsZero(); !q.Follow && (older || err != nil) {
+		if tasks, err := readKept(ctx, l.kept, s, q, fn); err != nil || tasks > 0 {
+			return l.errs.explain(err)
+		}
+	}
+	switch {
+	case err != nil && q.Run:
+		return api.NotFound("no node keeps a log of a run %q; `crawlbox runs` lists runs", q.Target)
+	case err != nil:
 		return err
 	}
-	c.fn = fn
+	c.match, c.fn = match, fn
 	view := tasklog.View{
 		Tasks:  func(ctx context.Context) ([]tasklog.Task, error) { return l.tasks(ctx, c) },
 		Follow: q.Follow,
@@ -78,6 +101,7 @@ type logChoice struct {
 	slot    string // name of a task; empty: all of the service
 	node    string // ID; empty: all
 	all     bool
+	match   *regexp.Regexp // of the lines; nil: all
 
 	// Of logs that are followed: since when, and the tasks that were listed last, by ID. These
 	// stay: their last words may be still to come.
@@ -93,7 +117,7 @@ type logChoice struct {
 
 // chooseLogs finds out whose logs a user means.
 func chooseLogs(s fleet.Snapshot, q api.LogQuery) (*logChoice, error) {
-	c := &logChoice{all: q.All}
+	c := &logChoice{all: q.All || q.Run}
 	if q.Follow {
 		c.began = s.Taken
 	}
@@ -218,6 +242,9 @@ func tagOf(image string) string {
 }
 
 func (c *logChoice) show(t tasklog.Task, line tasklog.Line) error {
+	if c.match != nil && !c.match.MatchString(line.Text) {
+		return nil
+	}
 	c.mu.Lock()
 	version, mixed := c.versions[t.Image+"@"+t.Digest], len(c.versions) > 1
 	c.mu.Unlock()
@@ -241,6 +268,67 @@ func (c *logChoice) send(line api.LogLine) error {
 		c.gone = c.fn(line)
 	}
 	return c.gone
+}
+
+// readKept shows what nodes keep of tasks that a user means, also of those that Swarm has forgotten, and returns how
+// many these are. Where there are none, nothing is said of nodes that were not asked.
+func readKept(ctx context.Context, kept Kept, s fleet.Snapshot, q api.LogQuery, fn func(api.LogLine) error) (
+	tasks int, err error) {
+	v := logs.View{
+		Which: logs.Which{Names: []string{q.Target}, Since: q.Since},
+		Grep:  q.Grep,
+		Tail:  q.Tail,
+	}
+	if svc, err := findService(s.Services, q.Target); err == nil {
+		v.Names = []string{svc.Name}
+	}
+	if q.Node != "" {
+		n, err := findNode(s.Nodes, q.Node)
+		if err != nil {
+			return 0, err
+		}
+		v.Node = n.ID
+	}
+	var notes []string
+	say := func() error {
+		for _, text := range notes {
+			if err := fn(api.LogLine{Text: text}); err != nil {
+				return err
+			}
+		}
+		notes = nil
+		return nil
+	}
+	v.Note = func(text string) error {
+		notes = append(notes, text)
+		return nil
+	}
+	v.Show = func(t logstore.Task, line tasklog.Line) error {
+		if err := say(); err != nil {
+			return err
+		}
+		return fn(keptLine(t, line))
+	}
+	if tasks, err = kept.Read(ctx, v); tasks > 0 && err == nil {
+		err = say()
+	}
+	return tasks, err
+}
+
+// keptLine returns a line as it is shown. What crawlbox says of a log is no line of its task.
+func keptLine(t logstore.Task, line tasklog.Line) api.LogLine {
+	if line.Stream == logstore.Word {
+		return api.LogLine{Time: line.Time, Text: t.Name + "@" + t.Node + ": " + line.Text}
+	}
+	return api.LogLine{
+		Time:   line.Time,
+		Task:   t.Name,
+		TaskID: t.ID,
+		Node:   t.Node,
+		Stream: line.Stream,
+		Text:   line.Text,
+		Cut:    line.Cut,
+	}
 }
 
 // maxQuoted bounds a line that is quoted in a sentence, in bytes.

@@ -22,6 +22,7 @@ var names = []string{
 	"services",
 	"runs",
 	"schedules",
+	"logs",
 	"queue",
 	"images",
 	"access",

@@ -28,7 +28,7 @@ func (n *Node) swarmAreas(view *control.View, home func() netip.Addr, roles cont
 	return []api.Area{
 		api.NodesArea(control.NewNodes(n.engine, view, home, roles, n.checkup.Moved, errs)),
 		api.ServicesArea(control.NewServices(n.engine, view, errs)),
-		api.LogsArea(control.NewLogs(n.engine, errs)),
+		api.LogsArea(control.NewLogs(n.engine, n.logs, errs)),
 	}
 }
 
@@ -101,7 +101,6 @@ func (m *joined) areas() []api.Area {
 		api.OverviewArea(control.NewOverview(m.about(), m.engine, view, runner.Why, reports...)),
 		api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
 		api.ChangesArea(control.NewChanges(m.engine, runner, m.log, errs)),
-		api.TokensArea(elsewhere),
-		api.RemovalsArea(elsewhere),
+		api.TokensArea(elsewhere), api.RemovalsArea(elsewhere),
 	}, m.swarmAreas(view, func() netip.Addr { return netip.Addr{} }, roles, errs), elsewhere.Areas())
 }

@@ -108,8 +108,8 @@ func (m *joined) parts() []lifecycle.Part {
 		pki.Renewal(m.identity, m.renew, m.log),
 		m.localAPI(m.areas()),
 		{Name: "cluster", Component: lifecycle.Func(m.startDeferred)},
-		lifecycle.Background("upgrade", m.upgrade.Run),
-		lifecycle.Background("state", m.awaitState),
+		lifecycle.Background("upgrade", m.upgrade.Run), lifecycle.Background("state", m.awaitState),
+		m.logs.Part(m.engine, nil),
 	}, m.watchdog(served, locks))
 }
 

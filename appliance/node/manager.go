@@ -232,11 +232,10 @@ func (m *manager) parts() []lifecycle.Part {
 		{Name: "gossip", Component: m.gossip},
 		m.nodePort(append(m.handlers(), relay.Answer(m.view, m.audit.Record, m.log, passed))),
 		pki.Renewal(m.identity, m.renew, m.log),
-		m.localAPI(append(own, local...)),
-		m.dockerWatch(m.leading.Services.Again),
+		m.localAPI(append(own, local...)), m.dockerWatch(m.leading.Services.Again),
 		m.hears().Part(m.peers.Others),
-		lifecycle.Background("checkup", m.checkup.Run),
-		lifecycle.Background("upgrade", m.upgrade.Run),
+		lifecycle.Background("checkup", m.checkup.Run), lifecycle.Background("upgrade", m.upgrade.Run),
+		m.logs.Part(m.engine, m.peers),
 	}, m.leading.Parts(), m.authority.Parts())
 	if m.created {
 		shares := func(ctx context.Context) error { return m.source.Share(ctx, m.authority.HomeFiles(), m.log) }

@@ -39,6 +39,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/lifecycle"
+	"github.com/crawlbox/crawlbox/appliance/node/logs"
 	"github.com/crawlbox/crawlbox/appliance/node/queue"
 	"github.com/crawlbox/crawlbox/appliance/preflight"
 	"github.com/crawlbox/crawlbox/appliance/server"
@@ -99,6 +100,7 @@ type Node struct {
 	front    *queue.Front
 	audit    *audit.Log
 	gossip   *gossip.Gossip
+	logs     *logs.Logs
 	upgrade  *upgrade.Node
 	watch    *watch.Watcher // of Docker on this machine
 	checkup  *preflight.Checkup
@@ -221,6 +223,7 @@ func (n *Node) establishIdentity(ctx context.Context, role string) (func(context
 // identify says who this node is.
 func (n *Node) identify(id *pki.Identity) {
 	n.identity = id
+	n.logs = logs.Open(n.cfg, n.name, n.log)
 	n.front = queue.NewFront(n.cfg, id, n.engine, n.log)
 	n.view = agent.NewView(id, n.addr, n.cfg.Node.Port, func() []gossip.Member {
 		if n.gossip == nil { // not yet

@@ -59,8 +59,7 @@ func (n *Node) dockerWatch(back func()) lifecycle.Part {
 // watchdog runs beside the other parts, where somebody wants to hear that they answer.
 func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 	return health.Watched(n.opts.Watchdog,
-		health.API(n.cfg.Socket),
-		health.RegistryPort(n.cfg.Registry.Port),
+		health.API(n.cfg.Socket), health.RegistryPort(n.cfg.Registry.Port),
 		health.Registry(images),
 		health.Loop("watch", &n.watch.Rounds),
 		health.Locks("what is known of the cluster", locks),
@@ -70,7 +69,7 @@ func (n *Node) watchdog(images http.Handler, locks func()) []lifecycle.Part {
 // answers returns what every node answers about itself.
 func (n *Node) answers(pins agent.Pins) []agent.Handler {
 	own := slices.Concat(agent.Answers(n.engine, pins, n.upgrade, n.log), notices.Answer(n.hears()),
-		copies.Answer(n.cfg.DataDir, n.identity, n.log))
+		copies.Answer(n.cfg.DataDir, n.identity, n.log), n.logs.Answers())
 	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log),
 		home.AnswerFits(n.cfg, n.log))
 }

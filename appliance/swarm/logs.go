@@ -20,6 +20,18 @@ type LogOptions struct {
 // OpenLog opens the log of a task, by ID, as Docker sends it: package tasklog reads that. The
 // reader ends with ctx.
 func (e *Engine) OpenLog(ctx context.Context, task string, o LogOptions) (io.ReadCloser, error) {
+	body, err := e.cli.TaskLogs(ctx, task, o.docker())
+	return body, e.explain(err)
+}
+
+// OpenContainerLog opens the log of a container of this engine, by ID, in the same form. Of one that runs it ends,
+// if it is followed, with the container.
+func (e *Engine) OpenContainerLog(ctx context.Context, id string, o LogOptions) (io.ReadCloser, error) {
+	body, err := e.cli.ContainerLogs(ctx, id, o.docker())
+	return body, e.explain(err)
+}
+
+func (o LogOptions) docker() container.LogsOptions {
 	opts := container.LogsOptions{
 		ShowStdout: true,
 		ShowStderr: true,
@@ -33,6 +45,5 @@ func (e *Engine) OpenLog(ctx context.Context, task string, o LogOptions) (io.Rea
 	if !o.Since.IsZero() {
 		opts.Since = fmt.Sprintf("%d.%09d", o.Since.Unix(), o.Since.Nanosecond())
 	}
-	body, err := e.cli.TaskLogs(ctx, task, opts)
-	return body, e.explain(err)
+	return opts
 }

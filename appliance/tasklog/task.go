@@ -23,6 +23,10 @@ type taskLog struct {
 	messages int       // that were read
 	latest   time.Time // of a message
 	same     int       // messages that have that time
+
+	// begins is called before a message is read that was not before: with its time, and how many of those that were
+	// have not come again; nil: nobody wants to know.
+	begins func(at time.Time, before int)
 }
 
 func newTaskLog(e Engine, task string, follow bool) *taskLog {
@@ -89,7 +93,7 @@ func (l *taskLog) pass(ctx context.Context, o swarm.LogOptions, emit func(Line) 
 		patience = time.AfterFunc(silence, func() { cancel(errSilent) })
 		defer patience.Stop()
 	}
-	again := l.after(&o)
+	again, left := l.after(&o)
 	body, err := l.engine.OpenLog(ctx, l.task, o)
 	if err != nil {
 		return because(ctx, err)
@@ -115,6 +119,9 @@ func (l *taskLog) pass(ctx context.Context, o swarm.LogOptions, emit func(Line) 
 		if known {
 			continue
 		}
+		if p.begins && l.begins != nil {
+			l.begins(p.time, left())
+		}
 		l.count(p)
 		if err := l.joiner.add(p, emit); err != nil {
 			return err
@@ -125,20 +132,21 @@ func (l *taskLog) pass(ctx context.Context, o swarm.LogOptions, emit func(Line) 
 // maxWord bounds what is taken of what an engine says of a log, in bytes.
 const maxWord = 1 << 10
 
-// after makes o begin where the last pass ended. The function that it returns reports of each
-// message, in turn, whether it was read then.
-func (l *taskLog) after(o *swarm.LogOptions) func(time.Time) bool {
-	from, left := l.latest, l.same
+// after makes o begin where the last pass ended. The first function that it returns reports of each
+// message, in turn, whether it was read then, and the second how many of those have not come.
+func (l *taskLog) after(o *swarm.LogOptions) (again func(time.Time) bool, left func() int) {
+	from, n := l.latest, l.same
 	if !from.IsZero() {
 		o.Since = from
 	}
-	return func(t time.Time) bool {
-		if left == 0 || !t.Equal(from) {
+	again = func(t time.Time) bool {
+		if n == 0 || !t.Equal(from) {
 			return false
 		}
-		left--
+		n--
 		return true
 	}
+	return again, func() int { return n }
 }
 
 // count notes how far the log is read.

@@ -23,6 +23,15 @@ func Free(dir string) (bytes int64, inodes float64, err error) {
 	return int64(s.Bavail) * s.Bsize, inodes, nil
 }
 
+// Size returns the bytes of the file system below dir, 0 where that can't be told.
+func Size(dir string) int64 {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0
+	}
+	return int64(s.Blocks) * s.Bsize
+}
+
 // FreeBytes returns the bytes that a process without privileges may still write below
 // dir, 0 where that can't be told.
 func FreeBytes(dir string) int64 {

@@ -3,6 +3,7 @@ package service
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -18,19 +19,24 @@ import (
 
 func LogsCmd(a *command.App) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "logs SERVICE|TASK",
+		Use:   "logs SERVICE|TASK | --run ID",
 		Short: "Show what tasks write, from all nodes",
 		Long: `Show what the tasks of a service write, from all nodes, or what one task writes,
 in the order of time.
 
 The tasks are those that 'crawlbox ps' lists, of the version that the service
 has now; with --all also those that were replaced, and those of versions before.
+With --since, --grep or --run they are all of which the nodes keep what they
+wrote, also those that ended long ago. Of a node that is away the managers have
+the last 200 lines of each task, and those before that tell of errors.
 Each line begins with its task and node, and its version if there are several.
 What a task wrote to its standard error goes to standard error here too. A line
 of more than 256 KiB is cut, and goes on in the next one.`,
 		Example: "  crawlbox logs spider\n  crawlbox logs -f -n 20 spider\n" +
-			"  crawlbox logs -t --since 10m --node h2 spider\n  crawlbox logs --all spider.3",
-		Args:              command.ExactlyOne("one service or task"),
+			"  crawlbox logs -t --since 10m --node h2 spider\n  crawlbox logs --all spider.3\n" +
+			"  crawlbox logs --since 24h --grep 'ERROR|Traceback' spider\n" +
+			"  crawlbox logs --run nightly-20260101-030000-x7q",
+		Args:              logsArgs,
 		ValidArgsFunction: a.CompleteOne(command.TaskNames),
 	}
 	asJSON := command.JSONFlag(cmd)
@@ -40,10 +46,17 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 	since := f.String("since", "", "only lines after this `time`, or 10m (default all)")
 	all := f.BoolP("all", "a", false, "also of tasks that were replaced, and versions before")
 	node := f.String("node", "", "only of tasks on this `node`")
+	grep := f.String("grep", "", "only lines that match this `expression` (RE2)")
+	run := f.String("run", "", "what the tasks of the run with this `ID` wrote")
 	times := f.BoolP("timestamps", "t", false, "begin each line with its time")
 	_ = cmd.RegisterFlagCompletionFunc("node", a.Complete(command.NodeNames))
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		q := api.LogQuery{Target: args[0], Follow: *follow, Node: *node, All: *all}
+		target := strings.Join(args, "") + *run // of one of them
+		q := api.LogQuery{Target: target, Follow: *follow, Node: *node, All: *all, Grep: *grep, Run: *run != ""}
+		if _, err := regexp.Compile(*grep); err != nil {
+			why := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+			return command.Usagef(cmd, "--grep is %q, which is no regular expression (RE2): %s", *grep, why)
+		}
 		if q.Tail, err = parseTail(cmd, *tail); err != nil {
 			return err
 		}
@@ -63,11 +76,22 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 		case *follow && cmd.Context().Err() != nil:
 			return nil // Ctrl-C is how following ends
 		case err == nil && !said && q.Tail != 0 && !*asJSON:
-			return a.Tell("crawlbox: there are no such lines of %s", args[0])
+			return a.Tell("crawlbox: there are no such lines of %s", target)
 		}
 		return err
 	}
 	return cmd
+}
+
+// logsArgs wants one service or task, or none beside --run.
+func logsArgs(cmd *cobra.Command, args []string) error {
+	switch run := cmd.Flags().Changed("run"); {
+	case run && len(args) > 0:
+		return command.Usagef(cmd, "name a service or task, or a run with --run, not both")
+	case run:
+		return nil
+	}
+	return command.ExactlyOne("one service or task")(cmd, args)
 }
 
 func parseTail(cmd *cobra.Command, text string) (int, error) {

@@ -27,6 +27,7 @@ const leftFile = "registries"
 var ofCluster = []string{
 	"move.json", "moved.json", "home.json", "moving", "queue.before", "demote.json", // package home
 	"home.number", "queue.copy", "queue.home", "queue.taken", // package standby
+	"tasklogs", "tasklogs.ends", // package logs of the node
 	"recover.json",                    // package recovery
 	"restore.json",                    // package restore
 	noticeFile, noticeFile + followed, // of the home; that of a node that joined is in its directory
