@@ -134,6 +134,17 @@ var everything = []grows{
 		"ports that a node has others try", "node", "10 times, and then once in 10 s for each",
 		"appliance/agent/reach.TestAnswer_InALoop",
 	},
+	{
+		"appliance/agent/peaks.Watcher.running", "who deploys", "4096 containers of tasks that run",
+		"appliance/agent/peaks.TestWatcher_Bounds",
+	},
+	{
+		"appliance/agent/peaks.ended.of", "spider", "256 tasks of each service that have ended, 4096 of all, a week",
+		"appliance/agent/peaks.TestWatcher_Bounds",
+	},
+	{
+		"appliance/agent/peaks.answer.Peaks", "node", "for one call; 64 KiB", "appliance/base/bound.TestJSON",
+	},
 	{"appliance/agent.holders.have", "node", "for one call; 1 MiB of each node", "appliance/base/bound.TestJSON"},
 
 	// Logs.

@@ -18,6 +18,7 @@ const (
 	RouteSealed       = "GET /v1/backup"
 	RouteNotice       = "POST /v1/notice"
 	RouteNewest       = "GET /v1/notice"
+	RoutePeaks        = "POST /v1/peaks"
 	RouteImages       = "/v2/"          // the registry's
 	RouteAPI          = "/v1/api/"      // and a call of the local API
 	RouteRegistry     = "/v1/registry/" // and what another manager's own registry is asked
@@ -99,6 +100,7 @@ var Callers = map[string]enroll.Caller{
 	RouteSealed:            enroll.Anyone, // sealed, for a bare server
 	RouteNotice:            enroll.Anyone, // signed by the CA
 	RouteNewest:            enroll.Node,
+	RoutePeaks:             enroll.Manager,
 }
 
 // Port serves handlers to the callers that the table admits.

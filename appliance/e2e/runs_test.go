@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,6 +39,20 @@ func TestRuns(t *testing.T) {
 			t.Errorf("its parameters are %v, %v", is.Args, is.Variables)
 		}
 		contains(t, c.fails(c.manager, 1, "run", "spider", "--name", "good"), "already")
+	})
+	t.Run("what it took", func(t *testing.T) {
+		c := c.sub(t)
+		c.run("run", "spider", "--name", "eats", "--timeout", "5s", "-e", "TINY_EAT=100")
+		is := c.record("eats")
+		if is.State != runs.TimedOut || len(is.Tasks) != 1 {
+			t.Fatalf("the record is %+v", is)
+		}
+		task := is.Tasks[0]
+		if task.Memory == nil || *task.Memory < 90<<20 || *task.Memory > 200<<20 || task.CPU == nil || *task.CPU > 4 {
+			text, _ := json.Marshal(task)
+			t.Errorf("of what it took is known %s", text)
+		}
+		contains(t, c.run("run", "show", "eats"), "MEMORY")
 	})
 	t.Run("again", func(t *testing.T) {
 		c := c.sub(t)

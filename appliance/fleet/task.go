@@ -61,3 +61,20 @@ func (t Task) Ended() bool {
 	}
 	return false
 }
+
+// Peak is how much a task's container took of its node at the highest; nil is what is not known. Package agent/peaks
+// says how it is measured.
+type Peak struct {
+	Memory *int64   `json:"peak_memory_bytes,omitempty"` // without files that the kernel keeps
+	CPU    *float64 `json:"peak_cpus,omitempty"`         // processors, on average of 10 seconds
+}
+
+// Or returns what is higher of two.
+func (p Peak) Or(q Peak) Peak { return Peak{higher(p.Memory, q.Memory), higher(p.CPU, q.CPU)} }
+
+func higher[N int64 | float64](a, b *N) *N {
+	if a == nil || b != nil && *b > *a {
+		return b
+	}
+	return a
+}

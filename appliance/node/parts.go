@@ -71,7 +71,7 @@ func (n *Node) answers(pins agent.Pins) []agent.Handler {
 	own := slices.Concat(agent.Answers(n.engine, pins, n.upgrade, n.log), notices.Answer(n.hears()),
 		copies.Answer(n.cfg.DataDir, n.identity, n.log), n.logs.Answers())
 	return append(own, owner.Answer(n.prover, n.log), reach.Answer(doctor.BindAddr(n.addr), n.log),
-		home.AnswerFits(n.cfg, n.log))
+		home.AnswerFits(n.cfg, n.log), n.watch.Answer(n.log))
 }
 
 // hears is how this node takes it that its cluster was restored: it begins anew.

@@ -38,6 +38,7 @@ type Task struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	ExitCode int       `json:"exit_code"`
 	Cause    string    `json:"cause,omitempty"`
+	fleet.Peak
 }
 
 const (

@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -86,6 +87,30 @@ func TestStore_Races(t *testing.T) {
 	hashes, _ := docs.Hashes()
 	if len(hashes) < 2 {
 		t.Errorf("all are in %v", hashes)
+	}
+}
+
+// TestStore_Before: records of versions before this one, which did not measure tasks, and of a later one are read.
+func TestStore_Before(t *testing.T) {
+	t.Parallel()
+	docs := newDocuments(t)
+	const text = `[{"id":"old","state":"done","tasks":[{"id":"t","slot":1,"node":"h1","state":"complete","exit_code":0}]},
+		{"id":"new","state":"done","tasks":[{"id":"t","peak_memory_bytes":7,"peak_cpus":0.25,"peak_disk":1}]}]`
+	err := docs.Update(document("spider", 1), "seed", func([]byte) ([]byte, error) { return []byte(text), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewStore(docs)
+	old, found, err := s.Find("old")
+	if err != nil || !found || old.Tasks[0].Memory != nil || old.Tasks[0].CPU != nil || old.Tasks[0].Slot != 1 {
+		t.Errorf("got %+v, %v, %v", old, found, err)
+	}
+	is, found, err := s.Find("new")
+	if err != nil || !found || is.Tasks[0].Memory == nil || *is.Tasks[0].Memory != 7 || *is.Tasks[0].CPU != 0.25 {
+		t.Errorf("got %+v, %v, %v", is, found, err)
+	}
+	if data, err := json.Marshal(old.Tasks); err != nil || strings.Contains(string(data), "peak") {
+		t.Errorf("what is not known is written: %s, %v", data, err)
 	}
 }
 

@@ -1,20 +1,25 @@
 // Package watch observes this machine's Docker Engine and disk and tells the other nodes by
-// gossip how they are. It warns of another machine with the same host name, which would make
-// the same words mean two nodes.
+// gossip how they are, and has what its tasks take observed. It warns of another machine with
+// the same host name, which would make the same words mean two nodes.
 package watch
 
 import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/peaks"
 	"github.com/crawlbox/crawlbox/appliance/base/clock"
 	"github.com/crawlbox/crawlbox/appliance/base/disk"
 	"github.com/crawlbox/crawlbox/appliance/failpoint"
+	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/health"
 	"github.com/crawlbox/crawlbox/appliance/swarm"
+	"github.com/crawlbox/crawlbox/appliance/swarm/containers"
 	"github.com/crawlbox/crawlbox/embedded/gossip"
 )
 
@@ -35,6 +40,7 @@ type Watcher struct {
 	phase  func(text string)
 	Rounds health.LoopWatchdog // of the loop
 	Queue  func() string       // what gossip tells of the queue here; nil: nothing
+	peaks  *peaks.Watcher
 	log    *slog.Logger
 
 	swarmID atomic.Value // string: the node's ID in the swarm, once it is known
@@ -50,6 +56,7 @@ func New(e *swarm.Engine, self gossip.Node, dir string, phase func(text string),
 		self:   self,
 		dir:    dir,
 		phase:  phase,
+		peaks:  peaks.New(containers.New(e.Client()), log),
 		log:    log,
 	}
 }
@@ -100,6 +107,9 @@ func (w *Watcher) queue() string {
 // Run looks, and tells the others by gossip, until ctx ends. back is called when the engine
 // answers after it did not.
 func (w *Watcher) Run(ctx context.Context, g *gossip.Gossip, back func()) error {
+	var observed sync.WaitGroup
+	observed.Go(func() { w.peaks.Run(ctx) })
+	defer observed.Wait()
 	w.self = w.Self()
 	w.self.Docker = Running
 	for {
@@ -137,6 +147,11 @@ func (w *Watcher) look(ctx context.Context, g *gossip.Gossip, back func()) {
 	if err := g.Update(w.self); err != nil {
 		w.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}
+}
+
+// Answer tells managers what tasks on this node take at the highest.
+func (w *Watcher) Answer(log *slog.Logger) agent.Handler {
+	return peaks.Answer(func(tasks []string) map[string]fleet.Peak { return w.peaks.Of(tasks) }, log)
 }
 
 // warnDuplicateHostname warns of another machine with the same host name.

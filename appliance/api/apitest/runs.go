@@ -47,6 +47,7 @@ func someRuns(now time.Time) []runs.Record {
 		Counts: runs.Counts{Items: new(int64(12400)), Pages: new(int64(20000)), Errors: new(int64(31))},
 	}
 	good.Tasks = task(fleet.TaskComplete, 26*time.Hour, 24*time.Hour, 0, "")
+	good.Tasks[0].Peak = fleet.Peak{Memory: new(int64(412_000_000)), CPU: new(0.97)}
 	return []runs.Record{live, bad, good}
 }
 

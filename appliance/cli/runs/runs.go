@@ -149,6 +149,10 @@ func showCmd(a *command.App) *cobra.Command {
 how the log of one of them begins and ends: of the last that failed, where the
 run did.
 
+MEMORY and CPUS are the most that each task took of its node: memory without
+files that the kernel keeps, and the highest average of processors in use over
+10 seconds; - where its node does not know, or is lost.
+
 It is compared with the runs of its service, or of its schedule, that were asked
 for before it and are done: with the median of the last 7.`,
 		Example:           "  crawlbox run show spider-20260101-030000-x7q",
@@ -230,6 +234,7 @@ func renderLog(s tui.Screen, log runs.Excerpt) {
 func renderTasks(s tui.Screen, r runs.Record) {
 	t := tui.Table{Columns: []tui.Column{
 		{Head: "TASK"}, {Head: "NODE"}, {Head: "STATE"}, {Head: "EXIT"}, {Head: "BEGUN"}, {Head: "TOOK"},
+		{Head: "MEMORY"}, {Head: "CPUS"},
 	}}
 	for _, task := range r.Tasks {
 		took, exit := "-", "-"
@@ -237,7 +242,8 @@ func renderTasks(s tui.Screen, r runs.Record) {
 			took, exit = tui.Took(max(0, task.Ended.Sub(task.Began))), strconv.Itoa(task.ExitCode)
 		}
 		t.Add(tui.Text(strconv.Itoa(task.Slot)), tui.Text(tui.OrDash(task.Node)), tui.Text(task.State), tui.Text(exit),
-			tui.Text(s.Since(task.Began)+" ago"), tui.Text(took))
+			tui.Text(s.Since(task.Began)+" ago"), tui.Text(took), tui.Text(memory(task.Memory)),
+			tui.Text(cpus(task.CPU)))
 		if task.Cause != "" {
 			t.Note(task.Cause)
 		}
@@ -246,6 +252,20 @@ func renderTasks(s tui.Screen, r runs.Record) {
 	if more := r.Attempts - len(r.Tasks); more > 0 {
 		fmt.Fprintf(s.W, "and %s more\n", words.Count(more, "task"))
 	}
+}
+
+func memory(bytes *int64) string {
+	if bytes == nil {
+		return "-"
+	}
+	return tui.Size(*bytes)
+}
+
+func cpus(n *float64) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.FormatFloat(*n, 'f', 2, 64)
 }
 
 func facts(r runs.Record) [][2]string {

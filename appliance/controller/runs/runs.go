@@ -66,17 +66,21 @@ type Store interface {
 // one.
 type Why func(ctx context.Context, nodes []fleet.Node, t fleet.Task) string
 
+// Peaks returns what a node says of how much up to 20 tasks took there, by their IDs. peaks.Nodes.Of is one.
+type Peaks func(ctx context.Context, n fleet.Node, tasks []string) (map[string]fleet.Peak, error)
+
 type keeper struct {
 	engine Engine
 	store  Store
 	why    Why
+	peaks  Peaks
 	log    *slog.Logger
 	failed map[string]fleet.Task // of runs that have a service, by ID
 }
 
 // New returns the loop.
-func New(e Engine, s Store, why Why, log *slog.Logger) *controller.Loop {
-	k := &keeper{engine: e, store: s, why: why, log: log}
+func New(e Engine, s Store, why Why, peaks Peaks, log *slog.Logger) *controller.Loop {
+	k := &keeper{engine: e, store: s, why: why, peaks: peaks, log: log}
 	loop := controller.New("runs", k.round)
 	loop.First, loop.Every, loop.Retry, loop.RetryMost = every, every, every, 15*time.Second
 	return loop
@@ -236,6 +240,7 @@ func (k *keeper) write(ctx context.Context, snap fleet.Snapshot, svc fleet.Servi
 	if i := r.Tells(tasks); i >= 0 {
 		r.Log = logs[i]
 	}
+	k.measured(ctx, snap.Nodes, tasks, r.Tasks)
 	if err := k.store.Add(r); err != nil {
 		return err
 	}
@@ -274,6 +279,39 @@ func (k *keeper) ask(ctx context.Context, nodes []fleet.Node, tasks []fleet.Task
 		sum = sum.Plus(c)
 	}
 	return sum, logs, int(ended.Load())
+}
+
+// measured completes what a record has of tasks with how much they took, as far as their nodes know it.
+func (k *keeper) measured(ctx context.Context, nodes []fleet.Node, all []fleet.Task, list []runs.Task) {
+	of := map[string][]string{} // tasks, by the ID of their node
+	for _, t := range all {
+		isListed := slices.ContainsFunc(list, func(is runs.Task) bool { return is.ID == t.ID })
+		if isListed && t.Container != "" && t.Lost == "" {
+			of[t.NodeID] = append(of[t.NodeID], t.ID)
+		}
+	}
+	said := make([]map[string]fleet.Peak, len(nodes))
+	var asked errgroup.Group
+	asked.SetLimit(atOnce)
+	for i, n := range nodes {
+		if len(of[n.ID]) == 0 || n.State != fleet.StateReady {
+			continue
+		}
+		asked.Go(func() (err error) {
+			if said[i], err = k.peaks(ctx, n, of[n.ID]); err != nil {
+				k.log.Debug("failed to ask what tasks of a run took", "node", n.Display, "error", err)
+			}
+			return nil
+		})
+	}
+	_ = asked.Wait()
+	for i := range list {
+		for j, known := range said {
+			if slices.Contains(of[nodes[j].ID], list[i].ID) {
+				list[i].Peak = known[list[i].ID]
+			}
+		}
+	}
 }
 
 // did returns what a task did by the end of its log, and what is kept of that.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,11 +111,18 @@ func TestKeeper(t *testing.T) {
 	c := &oneRun{said: "crawlbox: items=3\n", refused: errors.New("no quorum")}
 	c.snap = fleet.Snapshot{
 		Taken:    now,
+		Nodes:    []fleet.Node{{ID: "h1", State: fleet.StateReady}, {ID: "h2", State: fleet.StateReady}},
 		Services: []fleet.Service{{ID: "s", Name: "r", Run: label}, {ID: "x", Name: "spider"}},
 		Tasks:    []fleet.Task{task(fleet.TaskRunning, fleet.TaskRunning, time.Minute)},
 	}
 	why := func(context.Context, []fleet.Node, fleet.Task) string { return "out of memory" }
-	k := &keeper{engine: c, store: c, why: why, log: slog.New(slog.DiscardHandler)}
+	peaks := func(_ context.Context, n fleet.Node, tasks []string) (map[string]fleet.Peak, error) {
+		if n.ID != "h1" || len(tasks) != 1 {
+			t.Errorf("%s is asked about %v", n.ID, tasks)
+		}
+		return map[string]fleet.Peak{"t": {Memory: new(int64(7)), CPU: new(0.5)}, "x": {Memory: new(int64(9))}}, nil
+	}
+	k := &keeper{engine: c, store: c, why: why, peaks: peaks, log: slog.New(slog.DiscardHandler)}
 	round := func() {
 		t.Helper()
 		if err := k.round(t.Context()); err != nil {
@@ -137,6 +145,9 @@ func TestKeeper(t *testing.T) {
 	if r.State != runs.TimedOut || *r.Items != 3 || r.Tasks[0].Cause != "out of memory" || r.Variables["A"] != "1" {
 		t.Errorf("the record is %+v", r)
 	}
+	if is := r.Tasks[0]; is.Memory == nil || *is.Memory != 7 || is.CPU == nil || *is.CPU != 0.5 {
+		t.Errorf("of what its task took is known %+v", is.Peak)
+	}
 	if r.Log == nil || r.Log.First[0] != "crawlbox: items=3" || r.Log.Slot != 1 || r.Log.Node != "h1" {
 		t.Errorf("of its log are %+v", r.Log)
 	}
@@ -146,6 +157,44 @@ func TestKeeper(t *testing.T) {
 	c.snap.Taken = now.Add(linger)
 	if round(); !c.removed || len(c.records) != 1 {
 		t.Errorf("removed %v, records %+v", c.removed, c.records)
+	}
+}
+
+// TestKeeper_Lost: of tasks on nodes that are lost, do not answer or never had a container nothing is made up.
+func TestKeeper_Lost(t *testing.T) {
+	t.Parallel()
+	asked := map[string]int{}
+	var mu sync.Mutex
+	peaks := func(_ context.Context, n fleet.Node, _ []string) (map[string]fleet.Peak, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[n.ID]++; n.ID == "h2" {
+			return nil, errors.New("no answer within 3s")
+		}
+		return map[string]fleet.Peak{"1": {Memory: new(int64(1))}, "3": {Memory: new(int64(3))}}, nil
+	}
+	nodes := []fleet.Node{
+		{ID: "h1", State: fleet.StateReady}, {ID: "h2", State: fleet.StateReady}, {ID: "h3", State: fleet.StateDown},
+		{ID: "h4", State: fleet.StateReady},
+	}
+	all := []fleet.Task{
+		{ID: "1", NodeID: "h1", Container: "c"}, {ID: "2", NodeID: "h2", Container: "c"},
+		{ID: "3", NodeID: "h3", Container: "c"}, {ID: "4", NodeID: "h1", Container: "c", Lost: "its node is down"},
+		{ID: "5", NodeID: "h4"}, {ID: "6", NodeID: "h4", Container: "c"}, // which the record has no room for
+	}
+	var list []runs.Task
+	for _, t := range all[:5] {
+		list = append(list, runs.Task{ID: t.ID})
+	}
+	k := &keeper{peaks: peaks, log: slog.New(slog.DiscardHandler)}
+	k.measured(t.Context(), nodes, all, list)
+	if len(asked) != 2 || asked["h1"] != 1 || asked["h2"] != 1 {
+		t.Errorf("asked were %v", asked)
+	}
+	for i, is := range list {
+		if known := is.Memory != nil; known != (i == 0) || is.CPU != nil {
+			t.Errorf("of %s is known %+v", is.ID, is.Peak)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/agent/peaks"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/leader"
@@ -211,7 +212,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 		readmit.New(m.Engine, m.Runner, agents, m.Log).Part(),
 		lifecycle.Background("Valkey of the queue", engines.Run),
 		scaled.Part(),
-		runskeeper.New(m.Engine, m.runs, m.Runner.Why, m.Log).Part(),
+		runskeeper.New(m.Engine, m.runs, m.Runner.Why, peaks.Nodes{Peers: m.Peers}.Of, m.Log).Part(),
 		schedules.New(schedules.Options{
 			Store:   m.planned,
 			Engine:  m.Engine,
