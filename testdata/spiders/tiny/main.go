@@ -2,12 +2,13 @@
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
 // once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
 // so many MiB of memory first, and with TINY_LONG=N it writes so many lines of 40 kB to its
-// output and short ones to its errors; TINY_SAY is what it says, with TINY_LASTS it ends
+// output and short ones to its errors, with TINY_NOISE=N so many of 1 kB that can't be compressed much; TINY_SAY is what it says, with TINY_LASTS it ends
 // after so long where nothing asks it to stop before, and with TINY_DEAF it is deaf to SIGTERM. It says which arguments it was given. Called with the word health it is its own health
 // check, which fails where TINY_SICK says why.
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/signal"
@@ -38,6 +39,11 @@ func main() {
 	for n := range number("TINY_LONG") {
 		fmt.Printf("%s %d %s.\n", os.Getenv("TINY_NAME"), n, strings.Repeat("x", 40_000))
 		fmt.Fprintf(os.Stderr, "%s %d short\n", os.Getenv("TINY_NAME"), n)
+	}
+	for n := range number("TINY_NOISE") {
+		noise := make([]byte, 480)
+		_, _ = rand.Read(noise) // it does not fail
+		fmt.Printf("noise %d %x\n", n, noise)
 	}
 	if text, lasts := os.LookupEnv("TINY_LASTS"); lasts {
 		last, _ := time.ParseDuration(text)
