@@ -9,7 +9,8 @@ LDFLAGS  := -s -w -X github.com/crawlbox/crawlbox/appliance/cli.version=$(VERSIO
 # inlining in the Redis client, which has a method for each of Redis' commands, 2 MB; in
 # compose-go, which only reads a file, and in the clients of Docker and BuildKit and their gRPC, which
 # wait for answers, it saves 0.7 MB more; so do what reads YAML, flags, schemas and images,
-# what traces, measures and gossips, what speaks D-Bus and Lua, the command line, and what nodes ask each other.
+# what traces, measures and gossips, what speaks D-Bus and Lua, the command line, what nodes ask each other,
+# and what decides for people, who do not notice.
 FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=-l' -gcflags='github.com/compose-spec/...=-l' \
             -gcflags='github.com/moby/buildkit/...=-l' -gcflags='github.com/docker/docker/...=-l' \
             -gcflags='google.golang.org/grpc/...=-l' -gcflags='go.opentelemetry.io/...=-l' \
@@ -20,6 +21,11 @@ FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=
             -gcflags='github.com/godbus/...=-l' -gcflags='github.com/yuin/...=-l' \
             -gcflags='github.com/distribution/distribution/...=-l' -gcflags='github.com/robfig/...=-l' \
             -gcflags='github.com/crawlbox/crawlbox/appliance/agent/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/cluster/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/control/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/controller/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/deploy/...=-l' \
+            -gcflags='google.golang.org/protobuf/...=-l' \
             -gcflags='github.com/crawlbox/crawlbox/appliance/cli/...=-l'
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)
 FUZZTIME ?= 60s
