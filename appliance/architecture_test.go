@@ -185,7 +185,7 @@ var bans = []struct {
 		"only the command line and the demo know the whole node",
 	},
 	{
-		"appliance", []string{"appliance/node"}, module + "appliance/control",
+		"appliance", []string{"appliance/node", "appliance/control"}, module + "appliance/control",
 		"use cases are the node's to build, and reached over the API",
 	},
 	{

@@ -504,6 +504,11 @@ var everything = []grows{
 		"appliance/controller/scaling.world.addrs", "root", "nodes, in one round",
 		"appliance/controller/scaling.TestController",
 	},
+	{
+		"appliance/controller/alerts.Controller.noted", "root",
+		"messages whose claim is its own: one of each channel, of which there are 10", "",
+	},
+	{"appliance/control/alerts.look.ended", "root", "for one look: the runs of a day that are recorded", ""},
 	{"appliance/controller/schedules.keeper.times", "root", "1000 expressions, then they are read each time", ""},
 	{"appliance/controller/services.Controller.logged", "root", "services of the config file", ""},
 	{"appliance/controller/services.Controller.notes", "root", "services of the config file", ""},

@@ -116,6 +116,7 @@ var connects = map[string]bool{
 // mayConnect are the files that make connections, and who says where to. To other nodes
 // that is what managers know: never gossip, and never what another node says.
 var mayConnect = map[string]string{
+	"appliance/alerts/channels":          "to where root says in the config; redirects are not followed",
 	"appliance/agent/copies/fetch.go":    "to where a person says, for what only the recovery key opens",
 	"appliance/agent/client.go":          "to nodes: where isNode says that they are",
 	"embedded/gossip/transport.go":       "to nodes: where Options.Known says that they are, which is isNode",

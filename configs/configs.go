@@ -57,6 +57,8 @@ type Config struct {
 	Services []compose.Service
 	// Schedules lists those that the file defines, sorted by name.
 	Schedules []Schedule
+	// Alerts says what is told of what is not as it should be. Its zero value but for times, the default: nothing.
+	Alerts Alerts
 
 	// File is the absolute path that Load looked at, whether or not it exists.
 	File string
@@ -178,6 +180,7 @@ func Default() Config {
 		Registry: Registry{Port: 8003, MinFree: 256 * megabyte, Public: true, Copies: 2},
 		Mirror:   Mirror{MaxSize: 10 * gigabyte},
 		Swarm:    Swarm{TaskHistory: -1},
+		Alerts:   defaultAlerts(),
 	}
 }
 

@@ -114,7 +114,7 @@ func isGroup(name string) bool {
 // group, or at the top level the groups, the single settings, and Compose's.
 func siblings(name string) []string {
 	group, _, nested := strings.Cut(name, ".")
-	known := []string{"services", "networks", "volumes", schedulesKey}
+	known := []string{"services", "networks", "volumes", schedulesKey, alertsKey}
 	if nested {
 		known = nil
 	}

@@ -89,6 +89,7 @@ func parse(file string, data []byte, opts []Option) (cfg Config, envFiles []stri
 	cfg.File = file
 	cfg.Services, envFiles = compose.Read(root, s.checking, p)
 	cfg.Schedules = readSchedules(root, p)
+	cfg.Alerts = readAlerts(root, p)
 	compose.CheckDestinations(cfg.Services, cfg.Registry.Port, p)
 	if err := p.Err(); err != nil {
 		return Config{}, envFiles, err

@@ -68,7 +68,7 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := document.LinesOf(root, 1)
-	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets", "schedules") {
+	for _, name := range append(Keys(), "services", "networks", "volumes", "secrets", "schedules", "alerts") {
 		if _, ok := lines[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}
@@ -83,7 +83,10 @@ func TestAnnotated_ShowsEveryKeyWithItsDefault(t *testing.T) {
 	if len(cfg.Schedules) != 1 || cfg.Schedules[0].Args["site"] != "shop" || cfg.Schedules[0].Timeout != 6*time.Hour {
 		t.Errorf("the example of a schedule: got %+v", cfg.Schedules)
 	}
-	cfg.Queue = nil
+	if a := cfg.Alerts; len(a.Channels) != 2 || a.Deadman.URLFile == "" || a.To(RunSlow) != nil {
+		t.Errorf("the example of alerts: got %+v", a)
+	}
+	cfg.Queue, cfg.Alerts = nil, Default().Alerts
 	sameAsDefault(t, cfg)
 }
 
@@ -102,8 +105,9 @@ func TestKeys_CoverEveryField(t *testing.T) {
 		}
 		return n
 	}
-	// Services, Schedules and File are no settings.
-	if got, want := len(keys), count(reflect.TypeFor[Config]())-3; got != want {
+	// Services, Schedules, Alerts and File are no settings.
+	without := 3 + count(reflect.TypeFor[Alerts]())
+	if got, want := len(keys), count(reflect.TypeFor[Config]())-without; got != want {
 		t.Errorf("%d keys for %d fields", got, want)
 	}
 }

@@ -53,7 +53,7 @@ func (s *settings) readFile(root *yaml.Node) {
 	file := map[string]any{}
 	for _, e := range document.Entries(root) {
 		switch {
-		case compose.TakesKey(e, s.Problems), e.Name == schedulesKey:
+		case compose.TakesKey(e, s.Problems), e.Name == schedulesKey, e.Name == alertsKey:
 		case e.Name == "queue":
 			s.readQueue(e, file)
 		case isGroup(e.Name):

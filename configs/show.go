@@ -58,6 +58,9 @@ func asYAML(c Config, has func(key) bool, m mask) ([]byte, error) {
 	if err := showSchedules(c, root, m); err != nil {
 		return nil, fmt.Errorf("show schedules: %w", err)
 	}
+	if err := showAlerts(c, root, m); err != nil {
+		return nil, fmt.Errorf("show alerts: %w", err)
+	}
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)

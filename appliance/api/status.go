@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/alerts"
 	"github.com/crawlbox/crawlbox/appliance/doctor"
 	"github.com/crawlbox/crawlbox/appliance/upgrade"
 )
@@ -215,6 +217,7 @@ const (
 	QueueAlone       = "queue-alone"       // its Valkey has no replica
 	QueueDead        = "queue-dead"        // items came back too often
 	ScheduleHeld     = "schedule"          // it begins no runs, or began none when it should have
+	AlertsHeld       = "alerts"            // they can't be told on a channel
 	QueueTaken       = "queue-taken"       // it is here since its home before is gone
 	AuditLog         = "audit"             // it can't be written
 	ImagesBehind     = "images"            // a manager does not have all of them yet
@@ -233,7 +236,7 @@ var Kinds = []string{
 	ServiceForgotten, UpdatePaused, DeployFailed, QueueChanged, ServiceShort, FewManagers, Restoring, NoBackup,
 	NodeUnknown, DiskLow, SameNames, VersionsApart, UpgradeFailed, RolledBack, Interrupted, FileNotApplied,
 	RestartNeeded, Uneven,
-	QueueFront, QueueAlone, QueueDead, QueueSandbox, QueueCopy, ScheduleHeld,
+	QueueFront, QueueAlone, QueueDead, QueueSandbox, QueueCopy, ScheduleHeld, AlertsHeld,
 	QueueTaken, AuditLog, ImagesBehind, NodeIdle, LeftFile,
 	KeptAway,
 	NotDeployed,
@@ -267,4 +270,95 @@ func (s *Starting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.Message += ": " + *phase
 	}
 	(&handler{log: slog.New(slog.DiscardHandler)}).answer(w, r, e.status(), e)
+}
+
+// Alerts answers for alerts, on the manager that leads.
+type Alerts interface {
+	Alerts(ctx context.Context) (AlertsSeen, error)
+	// TestAlerts sends a test on a channel, or on all of them where none is named.
+	TestAlerts(ctx context.Context, channel string) ([]AlertTest, error)
+	// SilenceAlerts keeps alerts of a rule, or about something, from being told for a time.
+	SilenceAlerts(ctx context.Context, req SilenceRequest) error
+	UnsilenceAlerts(ctx context.Context, of string) error
+}
+
+func AlertsArea(a Alerts) Area {
+	return Area{
+		"GET /v1/alerts":                  Value(plain(a.Alerts)),
+		"POST /v1/alerts/test":            List(answered(query(optional, "channel"), a.TestAlerts)),
+		"POST /v1/alerts/silences":        Action(done(silenceRequest, a.SilenceAlerts)),
+		"DELETE /v1/alerts/silences/{of}": Action(done(path("of"), a.UnsilenceAlerts)),
+	}
+}
+
+// AlertsSeen is what is known of alerts. It has no secret of a channel.
+type AlertsSeen struct {
+	Alerts   []Alert          `json:"alerts"`
+	Silences []alerts.Silence `json:"silences"`
+	Channels []AlertChannel   `json:"channels"`
+	Deadman  *Deadman         `json:"deadman,omitempty"` // nil: there is none
+	Lost     int              `json:"lost,omitempty"`    // messages that could not be sent
+	Untold   int              `json:"untold,omitempty"`  // alerts for which there was no room
+}
+
+// Alert is one, as it stands.
+type Alert struct {
+	alerts.Alert
+	Silenced bool `json:"silenced,omitempty"`
+}
+
+// AlertChannel is where alerts are told.
+type AlertChannel struct {
+	Name    string    `json:"name"`
+	Type    string    `json:"type"`
+	Waiting int       `json:"waiting,omitempty"` // messages
+	Failing time.Time `json:"failing,omitzero"`  // since
+	Why     string    `json:"why,omitempty"`
+}
+
+// Deadman is the switch that is called while the cluster is well.
+type Deadman struct {
+	Called time.Time `json:"called,omitzero"` // last
+	Why    string    `json:"why,omitempty"`   // it was not since
+}
+
+// AlertTest is what became of a test.
+type AlertTest struct {
+	Channel string `json:"channel"`
+	Error   string `json:"error,omitempty"` // empty: it was taken
+}
+
+// SilenceRequest asks for a silence.
+type SilenceRequest struct {
+	Of     string        `json:"of"` // a rule, what alerts are about, or all
+	For    time.Duration `json:"for_ns"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+func silenceRequest(r *http.Request) (req SilenceRequest, err error) {
+	if err := body(r, &req); err != nil {
+		return req, err
+	}
+	note(r, slog.String("of", req.Of), slog.Duration("for", req.For))
+	return req, nil
+}
+
+// Alerts returns what is known of alerts.
+func (c *Client) Alerts(ctx context.Context) (v AlertsSeen, err error) {
+	return v, c.call(ctx, http.MethodGet, "/v1/alerts", nil, &v)
+}
+
+// TestAlerts sends a test on a channel, or on all.
+func (c *Client) TestAlerts(ctx context.Context, channel string) (v []AlertTest, err error) {
+	return v, c.call(ctx, http.MethodPost, "/v1/alerts/test?channel="+url.QueryEscape(channel), nil, &v)
+}
+
+// SilenceAlerts keeps alerts from being told for a time.
+func (c *Client) SilenceAlerts(ctx context.Context, req SilenceRequest) error {
+	return c.call(ctx, http.MethodPost, "/v1/alerts/silences", req, nil)
+}
+
+// UnsilenceAlerts ends a silence.
+func (c *Client) UnsilenceAlerts(ctx context.Context, of string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/alerts/silences/"+url.PathEscape(of), nil, nil)
 }

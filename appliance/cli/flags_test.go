@@ -52,6 +52,7 @@ var firstBad = map[string]string{
 	"cron":           "0 3 * *",
 	"tz":             "Local",
 	"jitter":         "25h",
+	"for":            "0s",
 	"overlap":        "queue",
 	"missed":         "all",
 	"at-most":        "0",
@@ -100,23 +101,25 @@ var goodAnyway = map[string]string{
 	"run":               "only the cluster knows its runs, and logs changes nothing",
 	"rm":                "a label that a node does not have is gone",
 	"user":              "only the container knows its users",
+	"reason":            "any text is a reason",
 	"workdir":           "only the container knows its directories",
 }
 
 // argumentsFor are those that a command needs to get as far as its flags.
 func argumentsFor(path, dir string) []string {
 	return map[string][]string{
-		"deploy":       {dir},
-		"logs":         {"spider"},
-		"push":         {"spider"},
-		"run":          {"spider"},
-		"schedule add": {"daily", "spider", "--cron=@daily"},
-		"queue peek":   {"robots"},
-		"queue import": {"redis://127.0.0.1:1"},
-		"queue export": {"redis://127.0.0.1:1"},
-		"autoscale":    {"spider", "--queue=k", "--per-replica=1", "--max=1"},
-		"update":       {"spider", "--image=localhost:8003/spider:0.02"},
-		"upgrade":      {"--from=/bin/true"},
+		"deploy":         {dir},
+		"logs":           {"spider"},
+		"push":           {"spider"},
+		"run":            {"spider"},
+		"alerts silence": {"all"},
+		"schedule add":   {"daily", "spider", "--cron=@daily"},
+		"queue peek":     {"robots"},
+		"queue import":   {"redis://127.0.0.1:1"},
+		"queue export":   {"redis://127.0.0.1:1"},
+		"autoscale":      {"spider", "--queue=k", "--per-replica=1", "--max=1"},
+		"update":         {"spider", "--image=localhost:8003/spider:0.02"},
+		"upgrade":        {"--from=/bin/true"},
 	}[path]
 }
 

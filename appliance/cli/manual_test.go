@@ -196,7 +196,8 @@ func TestManual_ConfigKeys(t *testing.T) {
 	t.Parallel()
 	keys := configs.Keys()
 	page, _ := help.Lookup("configuration")
-	for _, key := range append([]string{"queue", "services", "networks", "volumes", "secrets", "schedules"}, keys...) {
+	others := []string{"queue", "services", "networks", "volumes", "secrets", "schedules", "alerts"}
+	for _, key := range append(others, keys...) {
 		if !strings.Contains(page.Text, "`"+key+"`") {
 			t.Errorf("configuration.md says nothing of %s", key)
 		}

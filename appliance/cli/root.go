@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/crawlbox/crawlbox/appliance/cli/alerts"
 	"github.com/crawlbox/crawlbox/appliance/cli/cluster"
 	"github.com/crawlbox/crawlbox/appliance/cli/command"
 	"github.com/crawlbox/crawlbox/appliance/cli/data"
@@ -53,7 +54,7 @@ func addCommands(a *command.App, root *cobra.Command) {
 		run.DoctorCmd(a), run.DemoCmd(a))
 	add(root, groupCluster, "The cluster:", cluster.StatusCmd(a), cluster.NodesCmd(a), cluster.NodeCmd(a),
 		cluster.TokenCmd(a), cluster.CACmd(a), cluster.StateCmd(a), cluster.BackupCmd(a),
-		cluster.RecoveryKeyCmd(a), cluster.RecoverCmd(a),
+		cluster.RecoveryKeyCmd(a), cluster.RecoverCmd(a), alerts.Cmd(a),
 		cluster.MoveCmd(a), cluster.UpgradeCmd(a), cluster.LeaveCmd(a))
 	add(root, groupService, "Services:", service.LsCmd(a), service.PsCmd(a), service.LogsCmd(a), service.ExecCmd(a),
 		deploy.Cmd(a), service.HistoryCmd(a), service.RollbackCmd(a), service.ScaleCmd(a), service.AutoscaleCmd(a),

@@ -36,6 +36,7 @@ var (
 	_ api.Runs     = Elsewhere{}
 
 	_ api.Schedules = Elsewhere{}
+	_ api.Alerts    = Elsewhere{}
 )
 
 // NewElsewhere returns what answers for the areas of the manager that errs names.
@@ -56,6 +57,7 @@ func (e Elsewhere) Areas() []api.Area {
 		api.BackupsArea(e),
 		api.RunsArea(e),
 		api.SchedulesArea(e),
+		api.AlertsArea(e),
 	}
 }
 
@@ -103,6 +105,16 @@ func (e Elsewhere) AddSchedule(context.Context, api.ScheduleRequest) (api.Schedu
 func (e Elsewhere) RemoveSchedule(context.Context, string) error { return e.schedules() }
 func (e Elsewhere) PauseSchedule(context.Context, string) error  { return e.schedules() }
 func (e Elsewhere) ResumeSchedule(context.Context, string) error { return e.schedules() }
+
+func (e Elsewhere) alerts() error { return e.onlyOn("what tells alerts") }
+func (e Elsewhere) Alerts(context.Context) (api.AlertsSeen, error) {
+	return api.AlertsSeen{}, e.alerts()
+}
+func (e Elsewhere) TestAlerts(context.Context, string) ([]api.AlertTest, error) {
+	return nil, e.alerts()
+}
+func (e Elsewhere) SilenceAlerts(context.Context, api.SilenceRequest) error { return e.alerts() }
+func (e Elsewhere) UnsilenceAlerts(context.Context, string) error           { return e.alerts() }
 
 func (e Elsewhere) CA(context.Context) (string, error) { return "", e.ca() }
 func (e Elsewhere) Token(context.Context, string) (api.Token, error) {

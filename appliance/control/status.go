@@ -49,6 +49,12 @@ func NewOverview(self api.Status, engine *swarm.Engine, view *View,
 
 // Status implements api.Overview. What can't be asked is a problem of it, and no error.
 func (o *Overview) Status(ctx context.Context) (api.Status, error) {
+	st, _, err := o.Look(ctx)
+	return st, err
+}
+
+// Look returns the status, and what its problems were found from.
+func (o *Overview) Look(ctx context.Context) (api.Status, problems.Seen, error) {
 	st := o.self
 	seen := problems.Seen{Now: time.Now(), Started: st.Started, Members: o.view.heard()}
 	seen.Docker = o.ask(ctx, &st, &seen)
@@ -56,7 +62,7 @@ func (o *Overview) Status(ctx context.Context) (api.Status, error) {
 		report(ctx, &st, &seen)
 	}
 	st.Problems = problems.Find(seen)
-	return st, nil
+	return st, seen, nil
 }
 
 // ask asks the engine how it and, where it manages the swarm, the cluster are.

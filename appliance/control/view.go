@@ -81,6 +81,7 @@ func AgentOn(node string, heard []gossip.Member) *fleet.Agent {
 			State:    states[m.State],
 			Version:  m.Version,
 			FreeDisk: m.FreeDisk,
+			DiskSize: m.DiskSize,
 			Docker:   m.Docker,
 			Seen:     m.Seen,
 		}

@@ -34,9 +34,11 @@ func (s System) Clock(skews []Skew) (list []Finding) {
 		if k.By < 0 {
 			how = "ahead of"
 		}
-		list = append(list, wrong("clock", level,
+		found := wrong("clock", level,
 			fmt.Sprintf("this machine's clock is %s %s that of %s", k.By.Abs().Round(time.Second), how, k.Node), remedy,
-			commands...))
+			commands...)
+		found.Skew = k.By.Abs()
+		list = append(list, found)
 	}
 	if synced, err := s.Synchronized(); err == nil && !synced && len(skews) == 0 {
 		list = append(list, wrong("clock", Warn, "nothing sets this machine's clock, by what the kernel knows",

@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/base/words"
 )
@@ -36,6 +37,8 @@ type Finding struct {
 	// are run on this machine, as root, in their order.
 	Remedy   string   `json:"remedy,omitempty"`
 	Commands []string `json:"commands,omitempty"`
+	// Skew is by how much the clock of another node differs; 0: it is about something else.
+	Skew time.Duration `json:"-"`
 }
 
 // Report is the whole of an examination.
@@ -61,7 +64,7 @@ func Failed(check string, level Level, err error) Finding {
 
 // wrong returns a finding of something, and what to do about it.
 func wrong(check string, level Level, text, remedy string, commands ...string) Finding {
-	return Finding{check, level, text, remedy, commands}
+	return Finding{Check: check, Level: level, Text: text, Remedy: remedy, Commands: commands}
 }
 
 func good(check, text string) Finding { return Finding{Check: check, Level: OK, Text: text} }

@@ -98,8 +98,9 @@ func (n Node) Silent() string {
 type Agent struct {
 	State    string    `json:"state"` // AgentAlive, AgentStopped or AgentFailed
 	Version  string    `json:"version"`
-	FreeDisk int64     `json:"free_disk"` // bytes free under the data directory
-	Docker   string    `json:"docker"`    // state of its Docker Engine: running or stopped
+	FreeDisk int64     `json:"free_disk"`           // bytes free under the data directory
+	DiskSize int64     `json:"disk_size,omitempty"` // bytes of that disk; 0: a version that does not say
+	Docker   string    `json:"docker"`              // state of its Docker Engine: running or stopped
 	Seen     time.Time `json:"seen,omitzero"`
 }
 

@@ -23,6 +23,7 @@ var names = []string{
 	"runs",
 	"schedules",
 	"logs",
+	"alerts",
 	"queue",
 	"images",
 	"access",

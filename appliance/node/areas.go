@@ -53,7 +53,7 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 	deploys := control.NewDeploys(changes, m.leading.Sources, m.past, m.leading.Services, builds, m.leading.Scaled)
 	view := control.NewView(m.engine, m.gossip.Members, control.Settle(m.leading.Services.Notes, a.Replicas))
 	return append(m.swarmAreas(view, a.HomeOfQueue, a, errs),
-			api.OverviewArea(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.statusOfParts()...)),
+			api.OverviewArea(m.leading.Sees(control.NewOverview(m.about(), m.engine, view, m.runner.Why, m.told()...))),
 			api.LocalArea(control.NewLocal(m.cfg, m.upgrade, m.checkup.Neighbours, m.leave, errs)),
 			api.TokensArea(m.joinTokens(a)),
 			api.RemovalsArea(control.NewRemovals(m.engine, a.Remove, a.RemoveMember, errs)),
@@ -71,8 +71,8 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 		}, []api.Area{api.QueuesArea(m.queue.Queues)}
 }
 
-// statusOfParts is what the status of a manager has of its parts.
-func (m *manager) statusOfParts() []control.Report {
+// told is what the status of a manager has of its parts.
+func (m *manager) told() []control.Report {
 	reports := append(slices.Clone(m.queue.Reports),
 		control.PartReport(api.Bad, api.StateBehind, m.authority.Problem),
 		control.QueueHomeReport(m.authority.HomeOfQueue), m.leading.Report,

@@ -63,8 +63,8 @@ func (c *Checkup) Neighbours(ctx context.Context) []doctor.Neighbour {
 	return near
 }
 
-// Findings returns what the last examination found bad. It does not wait for another one, but has
-// one made where the last is long ago.
+// Findings returns what the last examination found bad, and clocks that differ. It does not wait for another one, but
+// has one made where the last is long ago.
 func (c *Checkup) Findings(context.Context) []doctor.Finding {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,11 +127,12 @@ func (c *Checkup) examine(ctx context.Context) bool {
 		return false // it ends
 	}
 	x.findAddr()
-	bad := slices.DeleteFunc(x.findings(ctx), func(f doctor.Finding) bool { return f.Level != doctor.Bad })
+	isBad := func(f doctor.Finding) bool { return f.Level == doctor.Bad }
+	bad := slices.DeleteFunc(x.findings(ctx), func(f doctor.Finding) bool { return !isBad(f) && f.Skew == 0 })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if ctx.Err() == nil {
 		c.bad, c.at = bad, time.Now()
 	}
-	return len(c.bad) > 0
+	return slices.ContainsFunc(c.bad, isBad)
 }

@@ -306,3 +306,16 @@ func (s *Store) Remove(id string) (bool, error) {
 	})
 	return true, err
 }
+
+// EndedSince returns the heads of the runs that have ended since a time, in no order.
+func (s *Store) EndedSince(at time.Time) (list []Record, err error) {
+	all, err := s.all()
+	for _, records := range all {
+		for i := range records {
+			if records[i].Ended.After(at) {
+				list = append(list, records[i])
+			}
+		}
+	}
+	return list, err
+}

@@ -90,6 +90,7 @@ func (w *Watcher) Learn(ctx context.Context) {
 func (w *Watcher) Self() gossip.Node {
 	self := w.self
 	self.Swarm, self.Docker, self.FreeDisk = w.SwarmID(), Stopped, disk.FreeBytes(w.dir)
+	self.DiskSize = disk.Size(w.dir)
 	if self.Swarm != "" {
 		self.Docker = Running
 	}
@@ -144,6 +145,7 @@ func (w *Watcher) look(ctx context.Context, g *gossip.Gossip, back func()) {
 	}
 	w.warnDuplicateHostname(g.Members())
 	w.self.Docker, w.self.FreeDisk, w.self.Queue = now, disk.FreeBytes(w.dir), w.queue()
+	w.self.DiskSize = disk.Size(w.dir)
 	if err := g.Update(w.self); err != nil {
 		w.log.Warn("failed to tell the other nodes about this one", "error", err)
 	}

@@ -21,6 +21,7 @@ type Node struct {
 	Version  string     // of crawlbox
 	Docker   string     // state of its Docker Engine: running or stopped
 	FreeDisk int64      // bytes free under the data directory
+	DiskSize int64      // bytes of that disk; 0: it is of a version that does not say
 	Queue    string     // QueueHere or QueueAway; empty: it is of a version that does not say
 	Addr     netip.Addr // where it gossips; taken from the membership, not from what the node says
 }
@@ -50,6 +51,7 @@ const (
 	tagFreeDisk
 	tagBoot
 	tagQueue
+	tagDiskSize
 )
 
 func (n *Node) texts() map[byte]*string {
@@ -67,10 +69,12 @@ func encodeMeta(n Node, boot int64) ([]byte, error) {
 	}
 	buf := []byte{metaVersion}
 	texts := n.texts()
-	for tag := byte(tagID); tag <= tagQueue; tag++ {
+	for tag := byte(tagID); tag <= tagDiskSize; tag++ {
 		switch {
 		case tag == tagFreeDisk:
 			buf = appendInt(buf, tag, n.FreeDisk)
+		case tag == tagDiskSize:
+			buf = appendInt(buf, tag, n.DiskSize)
 		case tag == tagBoot:
 			buf = appendInt(buf, tag, boot)
 		case *texts[tag] != "":
@@ -117,6 +121,8 @@ func decodeMeta(buf []byte) (n Node, boot int64, err error) {
 			err = checkText(*texts[tag])
 		case tag == tagFreeDisk:
 			n.FreeDisk, err = readInt(value)
+		case tag == tagDiskSize:
+			n.DiskSize, err = readInt(value)
 		case tag == tagBoot:
 			boot, err = readInt(value)
 		}

@@ -27,6 +27,7 @@ type Backend interface {
 	api.Programs
 	api.Runs
 	api.Schedules
+	api.Alerts
 }
 
 var (
@@ -45,6 +46,6 @@ func Areas(b Backend) []api.Area {
 		api.RemovalsArea(b), api.ServicesArea(b), api.LogsArea(b), api.ChangesArea(b), api.DeploysArea(b),
 		api.BuildsArea(b), api.ImagesArea(b), api.QueuesArea(b), api.UpgradesArea(b),
 		api.ProgramsArea(b), api.BackupsArea(b), api.RunsArea(b),
-		api.SchedulesArea(b),
+		api.SchedulesArea(b), api.AlertsArea(b),
 	}
 }

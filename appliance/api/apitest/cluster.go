@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crawlbox/crawlbox/appliance/alerts"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/token"
 	"github.com/crawlbox/crawlbox/appliance/fleet"
@@ -32,6 +33,7 @@ type Cluster struct {
 	images   []fleet.Image
 	runs     []runs.Record
 	planned  []schedule.Entry
+	silences []alerts.Silence
 	queue    map[string][]string
 	dead     []string // items of safeKey
 	queueURL string

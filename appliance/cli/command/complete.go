@@ -83,6 +83,20 @@ var (
 		return c.Runs(ctx, api.RunQuery{Most: 100})
 	},
 		func(r runs.Record) string { return r.ID })
+	SilenceNames = func(ctx context.Context, c *api.Client) (names []string, err error) {
+		seen, err := c.Alerts(ctx)
+		for _, s := range seen.Silences {
+			names = append(names, s.Of)
+		}
+		return names, err
+	}
+	ChannelNames = func(ctx context.Context, c *api.Client) (names []string, err error) {
+		seen, err := c.Alerts(ctx)
+		for _, ch := range seen.Channels {
+			names = append(names, ch.Name)
+		}
+		return names, err
+	}
 	ScheduleNames = namesOf((*api.Client).Schedules, func(s api.Schedule) string { return s.Name })
 	ImageNames    = namesOf(func(c *api.Client, ctx context.Context) ([]fleet.Image, error) {
 		return c.Images(ctx, false)

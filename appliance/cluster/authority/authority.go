@@ -243,6 +243,9 @@ func (a *Authority) Valkey() *state.Document { return state.NewDocument(a.state,
 // Schedules returns where the schedules of runs are kept.
 func (a *Authority) Schedules() *state.Document { return state.NewDocument(a.state, state.Schedules) }
 
+// Alerts returns where alerts are kept.
+func (a *Authority) Alerts() *state.Document { return state.NewDocument(a.state, state.Alerts) }
+
 // HomeFiles returns where those files of the home of the queue are kept that go into backups.
 func (a *Authority) HomeFiles() *state.Document { return state.NewDocument(a.state, state.HomeFiles) }
 

@@ -74,6 +74,8 @@ const (
 	Valkey = "valkey"
 	// Schedules holds the schedules of runs, and how far each has come.
 	Schedules = "schedules"
+	// Alerts holds what people are told of, and what is still to be told.
+	Alerts = "alerts"
 	// Replicas holds the managers that have the state.
 	Replicas = "replicas"
 

@@ -472,6 +472,7 @@ var planted = map[string]struct {
 var partKinds = []string{
 	api.Removed, api.CertificateEnds, api.UpgradeFailed, api.AuditLog, api.NoBackup, api.Restoring, api.StateBehind,
 	api.ImagesBehind, api.QueueAlone, api.QueueCopy, api.QueueTaken, api.ScheduleHeld,
+	api.AlertsHeld,
 }
 
 // TestPlanted plants a problem of every kind that nodes, ls, doctor, the history and the log know,

@@ -124,6 +124,9 @@ func hashOf(cfg configs.Config) string {
 	if len(cfg.Schedules) > 0 { // versions before had none
 		all = append(all, cfg.Schedules)
 	}
+	if !cfg.Alerts.IsZero() {
+		all = append(all, cfg.Alerts)
+	}
 	text, _ := json.Marshal(all) // compose-go's own hash does so too
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
@@ -218,7 +221,7 @@ func decodeForce(data []byte) (*force, error) {
 
 // with returns the document after a manager has looked at it with its own file, which is in force then if it has
 // changed since the manager looked last, or if the manager is new; but not of one that was there before the document,
-// nor of one that has restored the cluster. A file without services and schedules takes away none but its own.
+// nor of one that has restored the cluster. A file without services, schedules and alerts takes away none but its own.
 func (is *force) with(self Owner, own configs.Config, text []byte, hash string) *force {
 	next, known := force{}, append(self.Managers(), self.ID)
 	if is != nil {
@@ -244,7 +247,9 @@ func (is *force) with(self Owner, own configs.Config, text []byte, hash string) 
 }
 
 // isEmpty reports whether a config has nothing of the cluster's that a file without would take away.
-func isEmpty(cfg configs.Config) bool { return len(cfg.Services)+len(cfg.Schedules) == 0 }
+func isEmpty(cfg configs.Config) bool {
+	return len(cfg.Services)+len(cfg.Schedules) == 0 && cfg.Alerts.IsZero()
+}
 
 // Config returns the config of this manager with the services that are in force, and what tells it from another. Where
 // those can't be understood, the error says so, and the config is the one before.
@@ -272,7 +277,8 @@ func (f *File) use(is *force) error {
 	switch {
 	case is == nil:
 		if !f.self.First() {
-			cfg.Services, cfg.Schedules, cfg.Prune, cfg.Swarm = nil, nil, false, configs.Swarm{TaskHistory: -1}
+			cfg.Services, cfg.Schedules, cfg.Alerts = nil, nil, configs.Default().Alerts
+			cfg.Prune, cfg.Swarm = false, configs.Swarm{TaskHistory: -1}
 		}
 		f.is, f.cfg, f.rev = nil, cfg, hashOf(cfg)
 		return nil
@@ -282,7 +288,7 @@ func (f *File) use(is *force) error {
 			f.rev = is.Hash
 			return err
 		}
-		cfg.Services, cfg.Schedules = other.Services, other.Schedules
+		cfg.Services, cfg.Schedules, cfg.Alerts = other.Services, other.Schedules, other.Alerts
 		cfg.Prune, cfg.Swarm = other.Prune, other.Swarm
 	}
 	f.is, f.cfg, f.rev = is, cfg, is.Hash

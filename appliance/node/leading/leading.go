@@ -1,7 +1,7 @@
 // Package leading puts together what runs on one manager at a time, the one that leads the cluster: the services of the
 // config file that is in force, services that follow a queue, the runs of schedules, the ends of runs, clean-up of
-// images, deploys of managers that are gone, backups, and what is left of removals. It is made anew each time, so that
-// nothing is remembered of the last.
+// images, deploys of managers that are gone, backups, alerts, and what is left of removals. It is made anew each time,
+// so that nothing is remembered of the last.
 package leading
 
 import (
@@ -14,14 +14,18 @@ import (
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
 	"github.com/crawlbox/crawlbox/appliance/agent/peaks"
+	told "github.com/crawlbox/crawlbox/appliance/alerts"
+	"github.com/crawlbox/crawlbox/appliance/alerts/channels"
 	"github.com/crawlbox/crawlbox/appliance/api"
 	"github.com/crawlbox/crawlbox/appliance/cluster/authority"
 	"github.com/crawlbox/crawlbox/appliance/cluster/leader"
 	"github.com/crawlbox/crawlbox/appliance/control"
+	controlalerts "github.com/crawlbox/crawlbox/appliance/control/alerts"
 	"github.com/crawlbox/crawlbox/appliance/control/problems"
 	controlruns "github.com/crawlbox/crawlbox/appliance/control/runs"
 	controlschedules "github.com/crawlbox/crawlbox/appliance/control/schedules"
 	"github.com/crawlbox/crawlbox/appliance/controller"
+	"github.com/crawlbox/crawlbox/appliance/controller/alerts"
 	"github.com/crawlbox/crawlbox/appliance/controller/backups"
 	"github.com/crawlbox/crawlbox/appliance/controller/imagegc"
 	"github.com/crawlbox/crawlbox/appliance/controller/readmit"
@@ -78,6 +82,15 @@ type Manager struct {
 	unused   atomic.Pointer[controller.Loop]
 	valkey   *valkey.Status // of the queue's
 	scaling  atomic.Pointer[scaling.Controller]
+	alerts   *told.Store
+	overview *control.Overview
+	telling  atomic.Pointer[alerts.Controller]
+}
+
+// Sees has alerts tell of what a manager sees. It is to be called before Areas.
+func (m *Manager) Sees(o *control.Overview) api.Overview {
+	m.overview = o
+	return o
 }
 
 // Init makes what is the same whether it leads or not.
@@ -102,6 +115,7 @@ func (m *Manager) Init() (err error) {
 	m.file.Sync = m.Authority.Sync
 	m.Services = services.NewCurrent(m.file)
 	m.runs, m.planned = runs.NewStore(m.Authority.Runs()), schedule.NewStore(m.Authority.Schedules())
+	m.alerts = told.NewStore(m.Authority.Alerts())
 	m.starter = &starter.Starter{
 		Engine:  m.Engine,
 		Sources: m.Sources,
@@ -141,7 +155,7 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 		}
 		return m.Authority.HomeOfQueue()
 	})
-	for _, area := range led {
+	for _, area := range append(led, api.AlertsArea(m.alertsArea())) {
 		local, passed = append(local, area.Relayed(leader)), append(passed, area.While(m.Services.Leads))
 	}
 	for _, area := range atHome {
@@ -162,11 +176,67 @@ func (m *Manager) Schedules() api.Schedules {
 	return controlschedules.New(m.Engine, m.planned, m.runs.Has, errs.Explain)
 }
 
+func (m *Manager) alertsConfig() (configs.Alerts, error) {
+	cfg, _, err := m.file.Config()
+	return cfg.Alerts, err
+}
+
+// alertsArea returns what people ask of alerts.
+func (m *Manager) alertsArea() api.Alerts {
+	errs := control.NewErrors(m.Name, m.View.ManagerName)
+	return &controlalerts.Alerts{
+		Store:  m.alerts,
+		Config: m.alertsConfig,
+		Send:   channels.New(m.Name).Send,
+		Called: func() (at time.Time, why string) {
+			if telling := m.telling.Load(); telling != nil {
+				called := telling.Called()
+				return called.At, called.Why
+			}
+			return at, ""
+		},
+		Explain: errs.Explain,
+	}
+}
+
+// tellAlerts returns what tells them, by what the queue has.
+func (m *Manager) tellAlerts(items *backlog.Reader) *alerts.Controller {
+	q := &control.Queues{Reach: func() (at control.Reached, err error) {
+		at.Client, at.Leases, err = items.Connect()
+		return at, err
+	}}
+	facts := controlalerts.NewFacts(controlalerts.Sources{
+		Look:      m.overview.Look,
+		Runs:      m.runs,
+		Schedules: m.planned.List,
+		Backups:   m.Backups.State,
+		Queue: func(ctx context.Context) ([]api.Items, error) {
+			if queue.Reached(m.Authority.Queue()).URL == "" {
+				return nil, nil
+			}
+			return q.QueueLen(ctx, "")
+		},
+		Since: time.Now(),
+		Now:   time.Now,
+	})
+	send := channels.New(m.Name)
+	return alerts.New(alerts.Options{
+		Store:  m.alerts,
+		Config: m.alertsConfig,
+		See:    facts.See,
+		Send:   send.Send,
+		Call:   send.Call,
+		Now:    time.Now,
+		Log:    m.Log,
+	})
+}
+
 // Report reports where the queue's Valkey is, and how, and which schedules begin no runs.
 func (m *Manager) Report(ctx context.Context, st *api.Status, seen *problems.Seen) {
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
 	control.PartReport(api.Warning, api.ScheduleHeld, controlschedules.Problem(m.planned))(ctx, st, seen)
+	control.PartReport(api.Warning, api.AlertsHeld, controlalerts.Problem(m.alerts, time.Now))(ctx, st, seen)
 	seen.QueueApart = queue.Apart(m.Authority.Queue())
 	if st.Queue != nil {
 		st.Queue.Primary, st.Queue.Replica = m.valkey.Where()
@@ -200,7 +270,9 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 	scaled := scaling.New(m.Engine, items, m.Runner, m.Log)
 	m.scaling.Store(scaled)
 	agents := func(node string) *fleet.Agent { return control.AgentOn(node, m.Members()) }
-	return []lifecycle.Part{
+	telling := m.tellAlerts(items)
+	m.telling.Store(telling)
+	return append(telling.Parts(), []lifecycle.Part{
 		lifecycle.Background("home of the queue", m.Queue),
 		lifecycle.Background("keys", m.Authority.Run),
 		lifecycle.Background("deploys of others", func(ctx context.Context) error {
@@ -226,7 +298,7 @@ func (m *Manager) lead() (parts []lifecycle.Part, ended func()) {
 			Now: time.Now,
 			Log: m.Log,
 		}).Part(),
-	}, func() { m.valkey.Lead(nil); m.scaling.Store(nil); done(); items.Close() }
+	}...), func() { m.valkey.Lead(nil); m.scaling.Store(nil); m.telling.Store(nil); done(); items.Close() }
 }
 
 // Scaled returns what is known of each service that follows a queue, and reports whether this manager leads.
