@@ -43,8 +43,8 @@ func manyRuns(b *testing.B) *state.Group {
 	return docs
 }
 
-// BenchmarkStore measures the first list of 10,000 runs, which reads all records, the next ones, and what a run is
-// compared with.
+// BenchmarkStore measures the first list of 10,000 runs, which reads all records, the next ones, what a run is compared
+// with, and whether 500 that go on have ended, as is asked every two seconds.
 func BenchmarkStore(b *testing.B) {
 	docs := manyRuns(b)
 	list := func(s *Store) {
@@ -62,6 +62,15 @@ func BenchmarkStore(b *testing.B) {
 	b.Run("next list", func(b *testing.B) {
 		for b.Loop() {
 			list(s)
+		}
+	})
+	b.Run("have 500 ended", func(b *testing.B) {
+		for b.Loop() {
+			for n := range 500 {
+				if has, err := s.Has(fmt.Sprint("run-", n)); has || err != nil {
+					b.Fatal(has, err)
+				}
+			}
 		}
 	})
 	b.Run("usual", func(b *testing.B) {

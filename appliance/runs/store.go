@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,6 +47,17 @@ type Store struct {
 	changed <-chan struct{} // since heads were read
 	hashes  map[string]string
 	heads   map[string][]Record // by document, the oldest first; never changed once they are here
+	of      map[string]string   // document, by the ID of a run; as heads
+	waiting []*addition
+
+	adding sync.Mutex // held by who writes for all that wait
+}
+
+// addition is a record that is to be kept.
+type addition struct {
+	r    Record
+	done bool
+	err  error
 }
 
 // NewStore returns the records in docs.
@@ -85,7 +97,13 @@ func (s *Store) all() (map[string][]Record, error) {
 		}
 		heads[name] = list
 	}
-	s.changed, s.hashes, s.heads = changed, hashes, heads
+	of := make(map[string]string, len(s.of))
+	for name, list := range heads {
+		for i := range list {
+			of[list[i].ID] = name
+		}
+	}
+	s.changed, s.hashes, s.heads, s.of = changed, hashes, heads, of
 	return heads, nil
 }
 
@@ -166,13 +184,12 @@ func (s *Store) Has(id string) (bool, error) {
 }
 
 func (s *Store) documentOf(id string) (string, error) {
-	all, err := s.all()
-	for name, list := range all {
-		if index(list, id) >= 0 {
-			return name, err
-		}
+	if _, err := s.all(); err != nil {
+		return "", err
 	}
-	return "", err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.of[id], nil
 }
 
 func index(list []Record, id string) int {
@@ -180,33 +197,94 @@ func index(list []Record, id string) int {
 }
 
 // Add keeps the record of a run that has ended, unless there is one, which another manager has written. It is in the
-// cluster's state when Add returns.
+// cluster's state when Add returns. Records that are added while others are written go together: many runs may end at
+// once, and each change of the state is one more for all managers.
 func (s *Store) Add(r Record) error {
-	if has, err := s.Has(r.ID); has || err != nil {
-		return err
+	a := &addition{r: fitted(r)}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, a)
+	s.mu.Unlock()
+	s.adding.Lock()
+	defer s.adding.Unlock()
+	if a.done { // with those of who was before
+		return a.err
 	}
+	s.mu.Lock()
+	all := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	byGroup := map[string][]*addition{}
+	for _, a := range all {
+		byGroup[a.r.Group()] = append(byGroup[a.r.Group()], a)
+	}
+	for group, list := range byGroup {
+		if err := s.add(group, list); err != nil {
+			for _, a := range list {
+				a.err = fmt.Errorf("record run %s: %w", a.r.ID, err)
+			}
+		}
+	}
+	for _, a := range all {
+		a.done = true
+	}
+	if a.err == nil {
+		a.err = s.trim()
+	}
+	return a.err
+}
+
+// add writes the records of a group.
+func (s *Store) add(group string, list []*addition) error {
 	all, err := s.all()
 	if err != nil {
 		return err
 	}
-	r, group, full := fitted(r), r.Group(), true
-	for number := max(1, last(all, group)); full; number++ {
-		err := s.docs.Update(document(group, number), "record run "+r.ID, func(data []byte) ([]byte, error) {
-			list, err := decode(group, data)
-			if full = false; err != nil || index(list, r.ID) >= 0 {
-				return data, err
-			}
-			longer, err := json.Marshal(append(list, r))
-			if full = len(longer) > maxDocument && data != nil; full {
-				return data, err
-			}
+	list = slices.DeleteFunc(list, func(a *addition) bool {
+		has, hasErr := s.Has(a.r.ID)
+		err = cmp.Or(err, hasErr)
+		return has
+	})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	for number := max(1, last(all, group)); ; number++ {
+		var left []*addition
+		about := "record run " + list[0].r.ID
+		if len(list) > 1 {
+			about = fmt.Sprintf("record run %s and %d more", list[0].r.ID, len(list)-1)
+		}
+		err := s.docs.Update(document(group, number), about, func(data []byte) (longer []byte, err error) {
+			longer, left, err = longerBy(group, data, list)
 			return longer, err
 		})
-		if err != nil {
-			return fmt.Errorf("record run %s: %w", r.ID, err)
+		if err != nil || len(left) == 0 {
+			return err
 		}
+		list = left
 	}
-	return s.trim()
+}
+
+// longerBy returns a document with as many more records as it has room for, and those that are left.
+func longerBy(group string, data []byte, list []*addition) (longer []byte, left []*addition, err error) {
+	have, err := decode(group, data)
+	if err != nil {
+		return nil, nil, err
+	}
+	longer = data
+	for i, a := range list {
+		if index(have, a.r.ID) >= 0 {
+			continue
+		}
+		next, err := json.Marshal(append(have, a.r))
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(next) > maxDocument && len(have) > 0 {
+			return longer, list[i:], nil
+		}
+		have, longer = append(have, a.r), next
+	}
+	return longer, nil, nil
 }
 
 // fitted returns a record as a document has room for it: with fewer lines of its log, then with fewer tasks. What it
@@ -283,7 +361,9 @@ func outdated(all map[string][]Record) (names []string) {
 		}
 		return at
 	}
-	slices.SortFunc(rest, func(a, b string) int { return newest(b).Compare(newest(a)) })
+	if len(rest) > maxDocuments {
+		slices.SortFunc(rest, func(a, b string) int { return newest(b).Compare(newest(a)) })
+	}
 	return append(names, rest[min(len(rest), maxDocuments):]...)
 }
 

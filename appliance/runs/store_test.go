@@ -2,10 +2,13 @@ package runs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +115,89 @@ func TestStore_Before(t *testing.T) {
 	if data, err := json.Marshal(old.Tasks); err != nil || strings.Contains(string(data), "peak") {
 		t.Errorf("what is not known is written: %s, %v", data, err)
 	}
+}
+
+// TestStore_AtOnce: records of several groups that are added at once are all there when Add returns, each once, in fewer
+// changes of the state than there are records; those that can't be written are an error of each.
+func TestStore_AtOnce(t *testing.T) {
+	t.Parallel()
+	docs := &slowly{Group: newDocuments(t), first: make(chan struct{}), let: make(chan struct{})}
+	s := NewStore(docs)
+	add := func(n int) error {
+		r := ended(fmt.Sprint("run-", n), n)
+		r.Service = fmt.Sprint("spider-", n%3)
+		if err := s.Add(r); err != nil {
+			return err
+		}
+		if has, err := s.Has(r.ID); !has || err != nil {
+			t.Errorf("%s is not there: %v", r.ID, err)
+		}
+		return nil
+	}
+	const n = 300
+	var all sync.WaitGroup
+	var failed atomic.Int32
+	at := func(n int) {
+		all.Go(func() {
+			if err := add(n); err != nil {
+				if failed.Add(1); !errors.Is(err, errSlowly) || !strings.Contains(err.Error(), fmt.Sprint("run-", n)) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	at(0)
+	<-docs.first
+	for i := 1; i < n; i++ {
+		at(i)
+	}
+	for waiting := 0; waiting < n-1; runtime.Gosched() { // while the first is written
+		s.mu.Lock()
+		waiting = len(s.waiting)
+		s.mu.Unlock()
+	}
+	close(docs.let)
+	all.Wait()
+	list, err := s.List()
+	if err != nil || len(list) != n || failed.Load() > 0 {
+		t.Errorf("%d records, %d failed, %v", len(list), failed.Load(), err)
+	}
+	hashes, _ := docs.Hashes()
+	if updates := int(docs.updates.Load()); updates > len(hashes)+3 {
+		t.Errorf("%d changes for %d documents", updates, len(hashes))
+	}
+	docs.broken.Store(true)
+	for i := range 3 {
+		at(n + i)
+	}
+	if all.Wait(); failed.Load() != 3 {
+		t.Errorf("%d of 3 failed", failed.Load())
+	}
+	docs.broken.Store(false)
+	if err := add(n); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+var errSlowly = errors.New("no quorum")
+
+// slowly are documents of which the first change waits, and later ones may fail.
+type slowly struct {
+	*state.Group
+	first, let chan struct{}
+	updates    atomic.Int32
+	broken     atomic.Bool
+}
+
+func (d *slowly) Update(name, message string, fn func(data []byte) ([]byte, error)) error {
+	if d.broken.Load() {
+		return errSlowly
+	}
+	if d.updates.Add(1) == 1 {
+		close(d.first)
+		<-d.let
+	}
+	return d.Group.Update(name, message, fn)
 }
 
 func TestOutdated(t *testing.T) {
