@@ -25,9 +25,9 @@ func (s Snapshot) Service(nameOrID string) (Service, bool) {
 }
 
 func (s Snapshot) TasksOf(serviceID string) (tasks []Task) {
-	for _, t := range s.Tasks {
-		if t.ServiceID == serviceID {
-			tasks = append(tasks, t)
+	for i := range s.Tasks { // a task is large, and this is asked of each service of hundreds
+		if s.Tasks[i].ServiceID == serviceID {
+			tasks = append(tasks, s.Tasks[i])
 		}
 	}
 	return tasks

@@ -117,8 +117,8 @@ func TestStore_Before(t *testing.T) {
 	}
 }
 
-// TestStore_AtOnce: records of several groups that are added at once are all there when Add returns, each once, in fewer
-// changes of the state than there are records; those that can't be written are an error of each.
+// TestStore_AtOnce: records of several groups that are added at once are all there when Add returns, each once, in
+// fewer changes of the state than there are records; those that can't be written are an error of each.
 func TestStore_AtOnce(t *testing.T) {
 	t.Parallel()
 	docs := &slowly{Group: newDocuments(t), first: make(chan struct{}), let: make(chan struct{})}

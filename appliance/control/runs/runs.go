@@ -17,12 +17,14 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/runs"
 	"github.com/crawlbox/crawlbox/appliance/runs/starter"
+	"github.com/crawlbox/crawlbox/appliance/swarm"
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
 // Engine holds the methods of *swarm.Engine that runs need.
 type Engine interface {
 	HasRuns(ctx context.Context) (bool, error)
+	Service(ctx context.Context, idOrName string) (fleet.Service, error)
 	Services(ctx context.Context) ([]fleet.Service, error)
 	Snapshot(ctx context.Context) (fleet.Snapshot, error)
 	StopRun(ctx context.Context, id, label string) error
@@ -63,21 +65,25 @@ func (r *Runs) Begin(ctx context.Context, req api.RunRequest) (runs.Record, erro
 
 // known refuses what no run can be of.
 func (r *Runs) known(ctx context.Context, service string) error {
+	switch svc, err := r.engine.Service(ctx, service); {
+	case err != nil && !errors.Is(err, swarm.ErrNotFound):
+		return r.explain(err)
+	case err != nil || svc.Name != service:
+	case svc.IsRun():
+		return api.Conflict("%s is a run; begin it again with `crawlbox rerun %[1]s`", service)
+	case svc.IsOwn():
+		return api.Conflict("service %s is the cluster's own, and has no runs", service)
+	default:
+		return nil
+	}
 	services, err := r.engine.Services(ctx)
 	if err != nil {
 		return r.explain(err)
 	}
 	var names []string
 	for _, svc := range services {
-		switch {
-		case svc.Name != service && !svc.IsRun():
+		if !svc.IsRun() {
 			names = append(names, svc.Name)
-		case svc.Name == service && svc.IsRun():
-			return api.Conflict("%s is a run; begin it again with `crawlbox rerun %[1]s`", service)
-		case svc.Name == service && svc.IsOwn():
-			return api.Conflict("service %s is the cluster's own, and has no runs", service)
-		case svc.Name == service:
-			return nil
 		}
 	}
 	hint := "`crawlbox ls` lists them; an image has a : or a / in its name"

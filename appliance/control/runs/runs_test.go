@@ -1,6 +1,7 @@
 package runs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,12 +40,21 @@ func (c *cluster) HasRuns(context.Context) (bool, error) {
 
 func (c *cluster) Services(context.Context) ([]fleet.Service, error) { return c.services, c.broken }
 
+func (c *cluster) Service(_ context.Context, idOrName string) (fleet.Service, error) {
+	is := func(svc fleet.Service) bool { return svc.ID == idOrName || svc.Name == idOrName }
+	i := slices.IndexFunc(c.services, is)
+	if i < 0 || c.broken != nil {
+		return fleet.Service{}, cmp.Or(c.broken, swarm.ErrNotFound)
+	}
+	return c.services[i], nil
+}
+
 func (c *cluster) Snapshot(context.Context) (fleet.Snapshot, error) {
 	return fleet.Snapshot{Taken: now, Services: c.services, Tasks: c.tasks}, c.broken
 }
 
 func (c *cluster) Nodes(context.Context) ([]fleet.Node, error) {
-	return []fleet.Node{{ID: "n1", State: "ready", Availability: "active"}}, nil
+	return []fleet.Node{{ID: "n1", State: "ready", Availability: "active"}}, c.broken
 }
 
 func (c *cluster) StopRun(_ context.Context, id, label string) error {

@@ -234,6 +234,10 @@ func (l *life) Services(context.Context) (list []fleet.Service, err error) {
 	return list, err
 }
 
+func (l *life) Service(_ context.Context, name string) (fleet.Service, error) {
+	return fleet.Service{ID: "spider", Name: name, Image: "spider:1"}, l.step()
+}
+
 func (l *life) StopRun(_ context.Context, id, label string) error {
 	return l.does(func() error {
 		l.world.mu.Lock()

@@ -19,7 +19,8 @@ import (
 
 // Engine holds the methods of *swarm.Engine that a Starter needs.
 type Engine interface {
-	Services(ctx context.Context) ([]fleet.Service, error)
+	// Service returns a service, by ID or name. swarm.ErrNotFound is wrapped where there is none.
+	Service(ctx context.Context, idOrName string) (fleet.Service, error)
 	Nodes(ctx context.Context) ([]fleet.Node, error)
 	Platforms(ctx context.Context, image string) []fleet.Platform
 	CreateRun(ctx context.Context, of string, d servicespec.Deployment, r servicespec.Run) error
@@ -47,13 +48,9 @@ var ErrExists = errors.New("there is a run of this name already")
 // Start begins a run of the spec's service as that is now, with the spec's image where it names one; or, where there is
 // no such service, of the image alone. It returns the spec in full. ErrExists is wrapped where it was begun before.
 func (s *Starter) Start(ctx context.Context, spec runs.Spec, variables map[string]string) (runs.Spec, error) {
-	services, err := s.Engine.Services(ctx)
+	of, err := s.service(ctx, spec.Service)
 	if err != nil {
 		return spec, err
-	}
-	var of fleet.Service
-	if i := slices.IndexFunc(services, func(svc fleet.Service) bool { return svc.Name == spec.Service }); i >= 0 {
-		of = services[i]
 	}
 	d := servicespec.Deployment{}
 	if err := s.choose(ctx, &spec, &d, of); err != nil {
@@ -84,6 +81,18 @@ func (s *Starter) Start(ctx context.Context, spec runs.Spec, variables map[strin
 		return spec, fmt.Errorf("%w: %s", ErrExists, spec.ID)
 	}
 	return spec, err
+}
+
+// service returns a service by its name; the zero Service: there is none.
+func (s *Starter) service(ctx context.Context, name string) (fleet.Service, error) {
+	if name == "" {
+		return fleet.Service{}, nil
+	}
+	svc, err := s.Engine.Service(ctx, name)
+	if errors.Is(err, swarm.ErrNotFound) || err == nil && svc.Name != name {
+		return fleet.Service{}, nil
+	}
+	return svc, err
 }
 
 // choose completes the spec with its image, and says how to run one that is of no service.

@@ -31,10 +31,14 @@ type cluster struct {
 	asked []string // programs
 }
 
-func (c *cluster) Services(context.Context) ([]fleet.Service, error) {
-	return []fleet.Service{
-		{ID: "s1", Name: "spider", Image: "localhost:8003/spider:2", Digest: digest},
-	}, c.fails["Services"]
+func (c *cluster) Service(_ context.Context, idOrName string) (fleet.Service, error) {
+	if err := c.fails["Service"]; err != nil {
+		return fleet.Service{}, err
+	}
+	if idOrName != "spider" && idOrName != "s1" {
+		return fleet.Service{}, fmt.Errorf("service %s %w", idOrName, swarm.ErrNotFound)
+	}
+	return fleet.Service{ID: "s1", Name: "spider", Image: "localhost:8003/spider:2", Digest: digest}, nil
 }
 
 func (c *cluster) Nodes(context.Context) ([]fleet.Node, error) {
@@ -101,6 +105,11 @@ func TestStart(t *testing.T) {
 			" python:3 " + digest, true, 0,
 		},
 		{
+			"of a service whose name is the ID of another",
+			spec(func(s *runs.Spec) { s.Service, s.Image, s.Digest = "s1", "localhost:8003/s1:1", digest }),
+			" localhost:8003/s1:1 " + digest, true, 0,
+		},
+		{
 			"as another was, of a service that is gone",
 			spec(func(s *runs.Spec) { s.Service, s.Image, s.Digest = "gone", "localhost:8003/gone:1", digest }),
 			" localhost:8003/gone:1 " + digest, true, 0,
@@ -141,7 +150,7 @@ func TestStart_Refused(t *testing.T) {
 		want  error
 		made  bool
 	}{
-		{"no services", spec(func(*runs.Spec) {}), "Services", broken, broken, false},
+		{"no service", spec(func(*runs.Spec) {}), "Service", broken, broken, false},
 		{"no nodes", spec(func(*runs.Spec) {}), "Nodes", broken, broken, false},
 		{"no such image", image, "Resolve", broken, broken, false},
 		{"not to be copied", image, "Copy", broken, broken, false},
