@@ -1,6 +1,7 @@
 // Package logkeeper keeps what the tasks of this node write: it follows Docker's log of each container that Swarm has
 // started here, and writes it into the node's store, from where it stopped. Docker, which has the logs in files, waits
-// for nobody who reads them, and neither does a task that writes: who can't keep up drops lines here, and says so.
+// for nobody who reads them, and neither does a task that writes: who can't keep up leaves lines out, and says so. It
+// does not read those either, which would cost the task more than keeping them.
 package logkeeper
 
 import (
@@ -38,13 +39,14 @@ const (
 	maxFollowed = 1000
 
 	// maxRate bounds what is kept, in bytes a second of all tasks together with lineCost for each line, and burst what
-	// may come at once.
-	maxRate  = 8 << 20
+	// may come at once. 10,000 lines of 300 bytes a second are kept.
+	maxRate  = 4 << 20
 	burst    = 4 << 20
 	lineCost = 64
-	// maxLag is how far behind a line may be that waits for its turn. What was written while nobody followed it waits
-	// in any case.
-	maxLag = 10 * time.Second
+	// maxLag is how far behind a line may be that waits for its turn, else it goes on with the last lines, so many,
+	// after a while. What was written while nobody followed it waits in any case.
+	maxLag    = time.Second
+	lastLines = 200
 )
 
 // Engine is Docker as far as it is needed here. Docker makes one.
@@ -231,11 +233,14 @@ func firstOf(times ...time.Time) (t time.Time) {
 // followed is a log that is kept.
 type followed struct {
 	*Keeper
-	w       *logstore.Writer
-	from    tasklog.Position
-	opened  time.Time
-	dropped int
+	w      *logstore.Writer
+	from   tasklog.Position
+	opened time.Time
+	tail   int // lines to go on with; negative: all
 }
+
+// errBehind ends the reading of a log that can't be kept as fast as it is written.
+var errBehind = errors.New("it is written faster than it can be kept")
 
 // follow keeps the log of a container until that has ended.
 func (k *Keeper) follow(ctx context.Context, c containers.Container) error {
@@ -250,28 +255,35 @@ func (k *Keeper) follow(ctx context.Context, c containers.Container) error {
 	k.mu.Lock()
 	k.known[c.Task] = w
 	k.mu.Unlock()
-	f := followed{Keeper: k, w: w, from: from}
+	f := followed{Keeper: k, w: w, from: from, tail: -1}
 	wait := againAfter
 	for tries := 0; ; {
 		f.opened = time.Now()
 		had := f.from
 		take := func(line tasklog.Line, after tasklog.Position) error { return f.take(ctx, line, after) }
-		err := tasklog.Keep(ctx, k.engine, c.ID, f.from, f.missed, take)
+		err := tasklog.Keep(ctx, k.engine, c.ID, f.from, f.tail, f.missed, take)
+		f.tail = -1
 		if ctx.Err() != nil {
 			return w.Close()
 		}
 		if f.from != had {
 			tries, wait = 0, againAfter
 		}
+		if errors.Is(err, errBehind) {
+			if f.tail = lastLines; clock.Sleep(ctx, againAfter) != nil {
+				return w.Close()
+			}
+			continue
+		}
 		tries++
 		is, found, failed := k.engine.State(ctx, c.ID)
 		switch {
 		case failed != nil: // Docker is away
 		case !found:
-			return f.end(firstOf(f.from.Last, time.Now().UTC()), -1, true)
+			return w.End(firstOf(f.from.Last, time.Now().UTC()), -1, true)
 		case is.Running, is.Ended.IsZero(): // or it has not begun
 		case err == nil, tries >= maxTries:
-			return f.end(is.Ended, is.Code, hasFailed(is))
+			return w.End(is.Ended, is.Code, hasFailed(is))
 		}
 		if err != nil {
 			k.log.Debug("failed to follow a log", "task", c.Name, "error", err)
@@ -305,21 +317,21 @@ func taskOf(c containers.Container, node string, began time.Time) logstore.Task 
 	}
 }
 
-// take keeps a line, or drops it where there are too many.
+// take keeps a line, unless there are too many.
 func (f *followed) take(ctx context.Context, line tasklog.Line, after tasklog.Position) error {
-	f.from = after
 	if cost := len(line.Text) + lineCost; !f.rate.AllowN(time.Now(), cost) {
 		if line.Time.After(f.opened) && time.Since(line.Time) > maxLag {
-			f.dropped++
-			return nil
+			if f.from.Latest.IsZero() { // that this one is left out has to be said too
+				before := line.Time.Add(-1)
+				f.from = tasklog.Position{Latest: before, Same: 1, Last: before}
+			}
+			return errBehind
 		}
 		if err := f.rate.WaitN(ctx, cost); err != nil {
 			return err
 		}
 	}
-	if err := f.sayDropped(line.Time); err != nil {
-		return err
-	}
+	f.from = after
 	return f.keep(f.w.Add(line, after))
 }
 
@@ -331,19 +343,12 @@ func (f *followed) keep(err error) error {
 	return nil
 }
 
-func (f *followed) sayDropped(at time.Time) error {
-	if f.dropped == 0 {
-		return nil
+func (f *followed) missed(next time.Time) {
+	why := "Docker dropped them before they could be kept"
+	if f.tail >= 0 {
+		why = "this node's tasks write more than it can keep"
 	}
-	text := fmt.Sprintf("%d lines before this were dropped: this node's tasks write more than it can keep", f.dropped)
-	f.dropped = 0
-	return f.keep(f.w.Say(text, at))
-}
-
-func (f *followed) missed() {
-	_ = f.keep(f.w.Say("lines before this are missing: Docker dropped them before they could be kept", f.from.Last))
-}
-
-func (f *followed) end(at time.Time, code int, failed bool) error {
-	return errors.Join(f.sayDropped(at), f.w.End(at, code, failed))
+	span := next.Sub(f.from.Last).Round(time.Millisecond)
+	text := fmt.Sprintf("the lines of %s before this were dropped: %s", span, why)
+	_ = f.keep(f.w.Say(text, f.from.Last))
 }

@@ -17,18 +17,19 @@ type Position struct {
 	Last     time.Time
 }
 
-// Keep reads the log of one task, or what else e opens by id, from a position on, and calls emit with each line and
-// the position after it, until the log ends or breaks off. missed is called where messages before the first one are
-// gone since the position, such as by the rotation of Docker's files.
-func Keep(ctx context.Context, e Engine, id string, from Position, missed func(), emit func(Line, Position) error,
-) error {
+// Keep reads the log of one task, or what else e opens by id, from a position on, or no more than the last messages
+// since where tail is not negative, and calls emit with each line and the position after it, until the log ends or
+// breaks off. missed is called where there were messages between the position and the first one, at a time: tail
+// leaves them out, or the rotation of Docker's files has.
+func Keep(ctx context.Context, e Engine, id string, from Position, tail int, missed func(time.Time),
+	emit func(Line, Position) error) error {
 	l := newTaskLog(e, id, true)
 	l.latest, l.same = from.Latest, from.Same
 	k := keeping{from: from, known: from}
 	k.known.Out, k.known.Err = 0, 0
 	l.begins = func(t time.Time, before int) {
 		if before > 0 && missed != nil && t.After(from.Latest) {
-			missed()
+			missed(t)
 			missed = nil
 		}
 		if len(l.joiner) == 0 {
@@ -36,7 +37,7 @@ func Keep(ctx context.Context, e Engine, id string, from Position, missed func()
 		}
 	}
 	take := func(line Line) error { return k.take(line, emit) }
-	err := l.pass(ctx, swarm.LogOptions{Follow: true, Tail: -1}, take)
+	err := l.pass(ctx, swarm.LogOptions{Follow: true, Tail: tail}, take)
 	if err == nil { // its end
 		err = l.joiner.flush(take)
 	}

@@ -47,8 +47,8 @@ func keepAll(t *testing.T, d *docker, from Position, n int, emit func(Line, Posi
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	missed := func() { t.Error("messages are said to be missing") }
-	return Keep(ctx, d, "a", from, missed, func(line Line, after Position) error {
+	missed := func(time.Time) { t.Error("messages are said to be missing") }
+	return Keep(ctx, d, "a", from, -1, missed, func(line Line, after Position) error {
 		err := emit(line, after)
 		if n--; n == 0 {
 			cancel()
@@ -71,7 +71,7 @@ func TestKeep_Rotated(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n, said := 0, 0
-	err := Keep(ctx, d, "a", from, func() { said++ }, func(Line, Position) error {
+	err := Keep(ctx, d, "a", from, -1, func(time.Time) { said++ }, func(Line, Position) error {
 		if n++; n == 10 {
 			cancel()
 		}
