@@ -24,6 +24,7 @@ import (
 //	IdleMemory     of a manager with a queue and of a worker, settled
 //	MirrorMemory   of crawlbox while a layer of 1 GB is pulled
 //	Scale          50 to 500 containers on 50 hosts, see bench_scale_test.go
+//	Runs           500 runs at once on 3 hosts, see bench_runs_test.go
 //
 // Each time is the median of several rounds. The machine carries all hosts at
 // once, so a loaded one makes all times longer, those by hand too.
