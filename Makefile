@@ -77,7 +77,7 @@ unit:
 # The hosts of the lab are real Docker Engines: one package after the other. Scenarios
 # wait more than they work, so that there is room for one more than processors.
 e2e: build
-	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -shuffle=on -p 1 -parallel 3 -timeout 45m ./appliance/lab/... ./appliance/e2e/...
+	CRAWLBOX_BIN=$(CURDIR)/$(BIN) $(GO) test -race -shuffle=on -p 1 -parallel 3 -timeout 60m ./appliance/lab/... ./appliance/e2e/...
 
 # One scenario, such as `make check-Walkthrough`.
 check-%: build
