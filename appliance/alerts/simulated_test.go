@@ -435,6 +435,19 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestSubject_NoText: what a spider calls its queue need be no text: it is told all the same, once.
+func TestSubject_NoText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(1)
+	w.seen.Facts = failed(1)
+	w.seen.Facts[0].Subject, w.seen.Facts[0].Text = "jobs\xff\xc3", "jobs\xff\xc3 is stuck"
+	w.pass(10 * time.Minute)
+	s, err := w.store.Load()
+	if err != nil || len(s.Alerts) != 1 || s.Alerts[0].Told.IsZero() {
+		t.Errorf("the state is %+v, %v", s, err)
+	}
+}
+
 func TestQueues(t *testing.T) {
 	t.Parallel()
 	const over = 6 * time.Hour

@@ -51,7 +51,8 @@ const (
 	maxTasks = 20_000
 	// failedWeight is how much younger a task counts that failed.
 	failedWeight = 4
-	// groups is in how many parts the room is divided: a service gets one.
+	// groups is in how many parts the room is divided: a service gets one, and so does a node of those whose ends of
+	// logs a manager keeps.
 	groups = 5
 	// minFile and maxFile bound the length at which a file is full, which is a hundredth of the room.
 	minFile = 256 << 10
@@ -230,22 +231,23 @@ func (s *Store) fileLen() int64 { return min(max(s.room/100, minFile), maxFile) 
 func (s *Store) grow(e *entry, by int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.shrinkService(e, by) || !s.shrink(by) {
+	ofService := func(other *entry) bool { return other.Service == e.Service }
+	if !s.shrinkShare(ofService, by) || !s.shrink(by) {
 		return ErrFull
 	}
 	return nil
 }
 
-// shrinkService makes room in the share of a service.
-func (s *Store) shrinkService(e *entry, by int64) bool {
+// shrinkShare makes room in the share of those that count.
+func (s *Store) shrinkShare(counts func(*entry) bool, by int64) bool {
 	used, share := int64(0), s.room/groups
-	for _, other := range s.tasks {
-		if other.Service == e.Service {
-			used += other.size()
+	for _, e := range s.tasks {
+		if counts(e) {
+			used += e.size()
 		}
 	}
 	for used+by > share {
-		freed := s.drop(func(other *entry) bool { return other.Service == e.Service })
+		freed := s.drop(counts)
 		if freed == 0 {
 			return false
 		}
@@ -354,7 +356,8 @@ func (s *Store) change() int64 {
 	return s.newest
 }
 
-// Put keeps a task with these lines and no others, in the place of what there was.
+// Put keeps a task with these lines and no others, in the place of what there was. Where there is no room for it in the
+// share of its node, older ones of that go: what one node says takes no room of what others did.
 func (s *Store) Put(t Task, list []tasklog.Line) error {
 	if !ValidID(t.ID) {
 		return fmt.Errorf("%.64q is no ID of a task", t.ID)
@@ -387,7 +390,8 @@ func (s *Store) Put(t Task, list []tasklog.Line) error {
 		}
 		s.remove(e, len(e.files))
 	}
-	if !s.shrink(onDisk(size)) {
+	ofNode := func(e *entry) bool { return e.NodeID == t.NodeID }
+	if !s.shrinkShare(ofNode, onDisk(size)) || !s.shrink(onDisk(size)) {
 		return ErrFull
 	}
 	path := s.path(t.ID, 1)

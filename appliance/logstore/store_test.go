@@ -413,6 +413,30 @@ func TestPut(t *testing.T) {
 	}
 }
 
+// TestPut_Share: however much one node says, and whenever it says that was, what others said stays.
+func TestPut_Share(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), 1<<20)
+	keep := func(node string, i int, ended time.Time) {
+		t.Helper()
+		is := aTask(fmt.Sprint(node, i))
+		is.NodeID, is.Ended, is.Changed = node, ended, int64(i)
+		if err := s.Put(is, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep("honest", 0, epoch)
+	for i := range 1000 {
+		keep("stolen", i, time.Now().AddDate(100, 0, 0))
+	}
+	if _, known := s.Get("honest0"); !known {
+		t.Error("one node takes the room of another")
+	}
+	if n := len(s.Tasks(func(t Task) bool { return t.NodeID == "stolen" })); n == 0 || n > 1<<20/groups/cluster {
+		t.Errorf("%d of the other are kept", n)
+	}
+}
+
 // FuzzOpen reads files that somebody else has written: whatever they hold, they can be opened and read, and take no
 // more memory than blocks may.
 func FuzzOpen(f *testing.F) {

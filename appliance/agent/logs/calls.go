@@ -5,6 +5,7 @@ package logs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
+	"github.com/crawlbox/crawlbox/appliance/base/bound"
 	"github.com/crawlbox/crawlbox/appliance/logstore"
 	"github.com/crawlbox/crawlbox/appliance/tasklog"
 )
@@ -34,6 +36,8 @@ const (
 	// long ago which a manager without any gets.
 	maxExcerpts    = 1 << 20
 	recentExcerpts = 1000
+	// maxLines bounds the lines of a page or an excerpt: each counts as 32 bytes at the least.
+	maxLines = (pageLen + tasklog.MaxLine) / 32
 )
 
 // Which says whose logs are meant. A task is if one of the names is its own or its service's.
@@ -52,6 +56,19 @@ func (w Which) means(t logstore.Task) bool {
 type listAnswer struct {
 	Tasks []logstore.Task `json:"tasks"`
 	More  bool            `json:"more,omitempty"` // there are older ones
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *listAnswer) UnmarshalJSON(data []byte) (err error) {
+	var is struct {
+		Tasks json.RawMessage `json:"tasks"`
+		More  bool            `json:"more"`
+	}
+	if err = json.Unmarshal(data, &is); err == nil {
+		a.More = is.More
+		a.Tasks, err = bound.List[logstore.Task](is.Tasks, maxListed)
+	}
+	return err
 }
 
 var listCall = agent.Call[Which, listAnswer]{
@@ -80,7 +97,24 @@ func (r readRequest) filter() (f logstore.Filter, err error) {
 	return f, err
 }
 
-var readCall = agent.Call[readRequest, logstore.Page]{
+// page is a logstore.Page as it comes from a node.
+type page struct{ logstore.Page }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *page) UnmarshalJSON(data []byte) (err error) {
+	var is struct {
+		Lines json.RawMessage
+		Next  logstore.Cursor
+		End   bool
+	}
+	if err = json.Unmarshal(data, &is); err == nil {
+		p.Next, p.End = is.Next, is.End
+		p.Lines, err = bound.List[tasklog.Line](is.Lines, maxLines)
+	}
+	return err
+}
+
+var readCall = agent.Call[readRequest, page]{
 	Route:      agent.RouteLogsRead,
 	MaxRequest: 16 << 10,
 	MaxAnswer:  maxPage,
@@ -103,9 +137,35 @@ type Excerpt struct {
 	Lines []tasklog.Line `json:"lines"`
 }
 
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *Excerpt) UnmarshalJSON(data []byte) (err error) {
+	var is struct {
+		Task  logstore.Task   `json:"task"`
+		Lines json.RawMessage `json:"lines"`
+	}
+	if err = json.Unmarshal(data, &is); err == nil {
+		e.Task = is.Task
+		e.Lines, err = bound.List[tasklog.Line](is.Lines, maxLines)
+	}
+	return err
+}
+
 type excerptsAnswer struct {
 	Excerpts []Excerpt `json:"excerpts"` // those that changed first
 	More     bool      `json:"more,omitempty"`
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *excerptsAnswer) UnmarshalJSON(data []byte) (err error) {
+	var is struct {
+		Excerpts json.RawMessage `json:"excerpts"`
+		More     bool            `json:"more"`
+	}
+	if err = json.Unmarshal(data, &is); err == nil {
+		a.More = is.More
+		a.Excerpts, err = bound.List[Excerpt](is.Excerpts, recentExcerpts)
+	}
+	return err
 }
 
 var excerptsCall = agent.Call[excerptsRequest, excerptsAnswer]{
@@ -136,18 +196,19 @@ func list(s *logstore.Store, w Which) listAnswer {
 	return listAnswer{tasks[:n], n < len(tasks)}
 }
 
-func (a answering) read(ctx context.Context, _ agent.Peer, r readRequest) (logstore.Page, error) {
-	return read(ctx, a.store, r)
+func (a answering) read(ctx context.Context, _ agent.Peer, r readRequest) (page, error) {
+	is, err := read(ctx, a.store, r)
+	return page{is}, err
 }
 
-func read(ctx context.Context, s *logstore.Store, r readRequest) (page logstore.Page, err error) {
+func read(ctx context.Context, s *logstore.Store, r readRequest) (is logstore.Page, err error) {
 	filter, err := r.filter()
 	if err != nil {
-		return page, err
+		return is, err
 	}
 	if r.Tail > 0 {
 		if r.From, err = s.Tail(r.Task, r.Tail); err != nil {
-			return page, err
+			return is, err
 		}
 	}
 	return s.Read(ctx, r.Task, r.From, filter, pageLen)

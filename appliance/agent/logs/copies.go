@@ -2,6 +2,7 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -92,7 +93,10 @@ func (n *Nodes) collectFrom(ctx context.Context, node fleet.Node) error {
 			}
 			e.Task.Node, e.Task.NodeID = node.Display, node.ID
 			after = e.Task.Changed
-			if err := n.keep(e); err != nil {
+			switch err := n.keep(e); {
+			case errors.Is(err, errOther): // it can't be kept next time either, and others can
+				n.Log.Debug("a copy is not kept", "node", node.Display, "error", err)
+			case err != nil:
 				return err
 			}
 		}
@@ -106,10 +110,13 @@ func (n *Nodes) collectFrom(ctx context.Context, node fleet.Node) error {
 	return nil
 }
 
+// errOther is of a task that another node had.
+var errOther = errors.New("it is one of another node")
+
 // keep keeps an excerpt, unless the task is another node's: none takes the place of another's.
 func (n *Nodes) keep(e Excerpt) error {
 	if was, known := n.Copies.Get(e.Task.ID); known && was.NodeID != e.Task.NodeID {
-		return fmt.Errorf("task %.64q is one of another node", e.Task.ID)
+		return fmt.Errorf("task %.64q: %w", e.Task.ID, errOther)
 	}
 	return n.Copies.Put(e.Task, e.Lines)
 }

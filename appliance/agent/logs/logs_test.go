@@ -2,6 +2,7 @@ package logs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,6 +192,17 @@ func TestCollect(t *testing.T) {
 	if err := n.keep(Excerpt{Task: is}); err == nil || !strings.Contains(err.Error(), "another node") {
 		t.Errorf("a node writes another's: %v", err)
 	}
+	// One that can't be kept is passed over.
+	is.ID = "c"
+	if err := n.Copies.Put(is, nil); err != nil {
+		t.Fatal(err)
+	}
+	put(t, own, "c", "spider.1", 2, 3)
+	put(t, own, "d", "spider.1", 3, 3)
+	n.collect(t.Context())
+	if is, known := n.Copies.Get("d"); !known || n.after["n1"] != is.Changed {
+		t.Errorf("there is %+v", is)
+	}
 	n.Swarm = swarm{}
 	n.collect(t.Context())
 	if len(n.after) > 0 {
@@ -261,6 +274,57 @@ func TestCalls(t *testing.T) {
 		if _, err := readCall.Ask(ctx, to, readRequest{Task: "a", From: at}); err != nil {
 			t.Errorf("from %+v: %v", at, err)
 		}
+	}
+}
+
+// TestAnswers_Hostile: nothing that a node answers takes many times its length in memory.
+func TestAnswers_Hostile(t *testing.T) {
+	t.Parallel()
+	many := func(head, one, tail string) []byte {
+		return []byte(head + strings.Repeat(one+",", 1<<15) + one + tail)
+	}
+	for name, err := range map[string]error{
+		"tasks":          json.Unmarshal(many(`{"tasks":[`, `{}`, `]}`), &listAnswer{}),
+		"lines":          json.Unmarshal(many(`{"Lines":[`, `{}`, `]}`), &page{}),
+		"excerpts":       json.Unmarshal(many(`{"excerpts":[`, `{}`, `]}`), &excerptsAnswer{}),
+		"of an excerpt":  json.Unmarshal(many(`{"excerpts":[{"lines":[`, `{}`, `]}]}`), &excerptsAnswer{}),
+		"what is no log": json.Unmarshal(many(`{"excerpts":[{"lines":[`, `0`, `]}]}`), &excerptsAnswer{}),
+	} {
+		if err == nil {
+			t.Errorf("%s: any number will do", name)
+		}
+	}
+}
+
+// TestRead_Hostile: a node that says that it has what was another's hides nothing of that, and one that goes in circles
+// is left.
+func TestRead_Hostile(t *testing.T) {
+	t.Parallel()
+	own := open(t)
+	for _, id := range []string{"a", "n2"} { // a task of the node that is down, and that node itself
+		put(t, own, id, "spider.1", 0, 1)
+	}
+	n := nodes(t, own)
+	lost := logstore.Task{ID: "a", Service: "spider", Name: "spider.2", Node: "h2", NodeID: "n2", Began: epoch}
+	if err := n.Copies.Put(lost, []tasklog.Line{{Time: epoch, Stream: tasklog.Stdout, Text: "the end"}}); err != nil {
+		t.Fatal(err)
+	}
+	lines, _ := show(t, n, View{Which: Which{Names: []string{"spider"}}, Tail: -1})
+	if !slices.Contains(lines, "the end") {
+		t.Errorf("it shows %q", lines)
+	}
+
+	srv := httptest.NewTLSServer(readCall.Handler(quiet,
+		func(context.Context, agent.Peer, readRequest) (page, error) { return page{}, nil }))
+	defer srv.Close()
+	to := agent.Target{Client: srv.Client(), Addr: netip.MustParseAddrPort(srv.Listener.Addr().String())}
+	s := source{lines: make(chan tasklog.Line), read: onward(func(ctx context.Context, r readRequest) (page, error) {
+		return readCall.Ask(ctx, to, r)
+	})}
+	s.ID = "a"
+	s.run(t.Context(), View{Tail: -1}, 1)
+	if s.err == nil || !strings.Contains(s.err.Error(), "again and again") {
+		t.Errorf("got %v", s.err)
 	}
 }
 

@@ -1,7 +1,9 @@
 package logs
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -86,9 +88,10 @@ func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list [
 		asked.Go(func() { answers[i].listAnswer, answers[i].err = listCall.Do(ctx, n.Peers, node, v.Which) })
 	}
 	asked.Wait()
-	here := map[string]bool{} // tasks of nodes that answer, and nodes that may have more
+	// Tasks that nodes say they have, by node and ID: none speaks for another. Nodes that may have more, by "".
+	here := map[[2]string]bool{}
 	for _, a := range answers {
-		if here[a.ID] = a.More; a.err != nil {
+		if here[[2]string{a.ID, ""}] = a.More; a.err != nil {
 			continue
 		}
 		if a.More {
@@ -96,13 +99,14 @@ func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list [
 			notes = append(notes, text)
 		}
 		for _, t := range a.Tasks {
-			here[t.ID] = true
+			here[[2]string{a.ID, t.ID}] = true
 			t.Node = a.Display
 			list = append(list, &source{Task: t, read: n.remote(a.Node)})
 		}
 	}
 	copies := n.Copies.Tasks(func(t logstore.Task) bool {
-		return v.means(t) && !here[t.ID] && !here[t.NodeID] && (v.Node == "" || v.Node == t.NodeID)
+		known := here[[2]string{t.NodeID, t.ID}] || here[[2]string{t.NodeID, ""}]
+		return v.means(t) && !known && (v.Node == "" || v.Node == t.NodeID)
 	})
 	known := map[string]int{}
 	for _, t := range copies {
@@ -121,9 +125,26 @@ func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list [
 }
 
 func (n *Nodes) remote(node fleet.Node) func(context.Context, readRequest) (logstore.Page, error) {
-	return func(ctx context.Context, r readRequest) (logstore.Page, error) {
+	return onward(func(ctx context.Context, r readRequest) (page, error) {
 		return readCall.Do(ctx, n.Peers, node, r)
+	})
+}
+
+// onward reads pages of a node that come to an end, or at the least further.
+func onward(ask func(context.Context, readRequest) (page, error)) func(context.Context, readRequest) (
+	logstore.Page, error) {
+	return func(ctx context.Context, r readRequest) (logstore.Page, error) {
+		is, err := ask(ctx, r)
+		if err == nil && !is.End && !after(is.Next, r.From) {
+			err = errors.New("its node sends the same part again and again")
+		}
+		return is.Page, err
 	}
+}
+
+// after reports whether a place is behind another.
+func after(a, b logstore.Cursor) bool {
+	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.At, b.At), cmp.Compare(a.Line, b.Line)) > 0
 }
 
 // missing says of a node what is not shown.

@@ -28,7 +28,7 @@ func some() alerts.Message {
 		Items: []alerts.Item{{
 			Status: alerts.Firing,
 			Fact: alerts.Fact{
-				Rule: "run-failed", Subject: "nightly", Severity: alerts.Bad, Text: "<!channel> @everyone $(id)",
+				Rule: "run-failed", Subject: "nightly", Severity: alerts.Bad, Text: "<!channel> @everyone $(id) [here](//x)",
 			},
 			Since: sometime,
 		}, {
@@ -154,6 +154,9 @@ func TestChats(t *testing.T) {
 			if is, _ := json.Marshal(v["allowed_mentions"]); string(is) != `{"parse":[]}` {
 				t.Errorf("it calls people: %s", is)
 			}
+			if !strings.Contains(text, `\<!channel> @everyone $(id) \[here\](//x)`) {
+				t.Errorf("it has links: %s", text)
+			}
 		case configs.Telegram:
 			if v["chat_id"] != "-100" || v["parse_mode"] != nil {
 				t.Errorf("got %v", v)
@@ -216,6 +219,10 @@ func TestCommand(t *testing.T) {
 	c.Run = "echo no pager >&2; exit 3"
 	if f := sender().Send(t.Context(), c, some()); f == nil || f.Why != "exit status 3 (no pager)" {
 		t.Errorf("got %+v", f)
+	}
+	c.Run = "sleep 1000 & exit 0"
+	if f := sender().Send(t.Context(), c, some()); f != nil {
+		t.Errorf("with something left that has its output open: %+v", f)
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, fmt.Errorf("it took too long"))
 	defer cancel()

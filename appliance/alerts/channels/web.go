@@ -100,8 +100,18 @@ func (s *Sender) slack(ctx context.Context, c configs.Channel, m alerts.Message,
 	if err != nil {
 		return err
 	}
-	return s.postJSON(ctx, to, map[string]any{"text": lines(m, s.From, maxSlack, forSlack.Replace)})
+	return s.postJSON(ctx, to, map[string]any{
+		"text":         lines(m, s.From, maxSlack, forSlack.Replace),
+		"unfurl_links": false, // nothing is fetched that a spider wrote
+		"unfurl_media": false,
+	})
 }
+
+// forDiscord keeps a text from making links that lead elsewhere than they say, and names.
+var forDiscord = strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, "<", `\<`)
+
+// noPreviews is a flag of Discord's messages.
+const noPreviews = 1 << 2
 
 func (s *Sender) discord(ctx context.Context, c configs.Channel, m alerts.Message, hide *secrets) error {
 	to, err := hide.url("", c.URLFile)
@@ -109,7 +119,8 @@ func (s *Sender) discord(ctx context.Context, c configs.Channel, m alerts.Messag
 		return err
 	}
 	return s.postJSON(ctx, to, map[string]any{
-		"content":          lines(m, s.From, maxDiscord, asIs),
+		"content":          lines(m, s.From, maxDiscord, forDiscord.Replace),
+		"flags":            noPreviews,
 		"allowed_mentions": map[string]any{"parse": []string{}}, // nobody
 	})
 }

@@ -31,6 +31,21 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestList(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		``: 0, `null`: 0, `[]`: 0, ` [1, 2] `: 2, `[1,2,3]`: -1, `[1`: -1, `["a"]`: -1, `{}`: -1, `5`: -1,
+	} {
+		list, err := List[int]([]byte(text), 2)
+		if err == nil && len(list) != want || (err != nil) != (want < 0) {
+			t.Errorf("%q: %v, %v", text, list, err)
+		}
+	}
+	if _, err := List[int]([]byte(`[1,2,3]`), 2); !errors.Is(err, ErrTooLong) {
+		t.Errorf("a long one: %v", err)
+	}
+}
+
 // endless is a body without an end, sent to exhaust the reader's memory.
 type endless struct{}
 

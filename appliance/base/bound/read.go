@@ -3,6 +3,7 @@ package bound
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,30 @@ func JSON(r io.Reader, most int64, into any) error {
 		return err
 	}
 	return json.Unmarshal(data, into)
+}
+
+// List reads a JSON array of most elements at the most; null is an empty one. Of more the error is ErrTooLong, before
+// they take memory: an element of two bytes may become one of hundreds.
+func List[T any](data []byte, most int) (list []T, err error) {
+	if len(data) == 0 || string(data) == "null" {
+		return nil, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if open, err := dec.Token(); err != nil || open != json.Delim('[') {
+		return nil, cmp.Or(err, errors.New("it is no list"))
+	}
+	for dec.More() {
+		if len(list) == most {
+			return nil, ErrTooLong
+		}
+		var one T
+		if err := dec.Decode(&one); err != nil {
+			return nil, err
+		}
+		list = append(list, one)
+	}
+	_, err = dec.Token()
+	return list, err
 }
 
 // Strict is JSON, and refuses fields that the value does not have.
