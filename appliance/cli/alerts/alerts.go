@@ -70,7 +70,8 @@ func render(s tui.Screen, v api.AlertsSeen) {
 	}
 	c.Write(s)
 	if len(v.Channels) == 0 {
-		_ = s.Say("nobody is told: crawlbox.yaml has no channel below alerts:, see `crawlbox help alerts`")
+		_ = s.Say("nobody is told: no channel is in force, see `crawlbox help alerts`; `crawlbox config check` " +
+			"says what keeps one in crawlbox.yaml from it")
 	}
 	footer(s, v)
 }
@@ -190,7 +191,7 @@ crawlbox alerts ls lists silences, crawlbox alerts unsilence ends one.`,
 		case *asJSON:
 			return a.PrintJSON(req)
 		}
-		return a.Say("alerts of %s are not told for %s; `crawlbox alerts unsilence %[1]s` ends that", req.Of, req.For)
+		return a.Say("alerts of %s are not told for %s; `crawlbox alerts unsilence %[1]s` ends that", req.Of, &span)
 	})
 	return cmd
 }

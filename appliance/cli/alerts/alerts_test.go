@@ -70,7 +70,7 @@ func TestSilence(t *testing.T) {
 	t.Parallel()
 	c := apitest.New(clitest.Now)
 	out, err := says(t, c, "silence", "h3", "--for", "1d", "--reason", "new disk")
-	if err != nil || !strings.HasPrefix(out, "alerts of h3 are not told for 24h0m0s; ") {
+	if err != nil || !strings.HasPrefix(out, "alerts of h3 are not told for 24h; ") {
 		t.Errorf("got %q, %v", out, err)
 	}
 	out, err = says(t, c, "ls", "--json")

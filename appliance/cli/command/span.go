@@ -46,7 +46,13 @@ func (s *Span) String() string {
 	if *s == 0 {
 		return ""
 	}
-	return time.Duration(*s).String()
+	text := time.Duration(*s).String()
+	for _, zero := range []string{"m0s", "h0m"} { // 2h0m0s is 2h
+		if strings.HasSuffix(text, zero) {
+			text = text[:len(text)-2]
+		}
+	}
+	return text
 }
 
 // Type implements pflag.Value.

@@ -32,6 +32,19 @@ func TestSpan(t *testing.T) {
 	}
 }
 
+func TestSpan_String(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"2h": "2h", "1d": "24h", "90m": "1h30m", "10m": "10m", "10s": "10s", "90s": "1m30s", "1h10s": "1h0m10s",
+		"10h10m": "10h10m", "100h20s": "100h0m20s",
+	} {
+		var s Span
+		if err := s.Set(text); err != nil || s.String() != want {
+			t.Errorf("%s: got %q, %v", text, s.String(), err)
+		}
+	}
+}
+
 func FuzzSpan(f *testing.F) {
 	for _, seed := range []string{"1s", "7d", "1d12h", "-1d", "d", "9999999h", "1d1d"} {
 		f.Add(seed)
@@ -40,6 +53,10 @@ func FuzzSpan(f *testing.F) {
 		var s Span
 		if err := s.Set(text); (err == nil) != (s >= Span(time.Second) && s <= Span(maxSpan)) {
 			t.Errorf("%q: %v, %v", text, time.Duration(s), err)
+		}
+		var again Span
+		if s != 0 && (again.Set(s.String()) != nil || again != s) {
+			t.Errorf("%q is shown as %q, which is %v", text, s.String(), time.Duration(again))
 		}
 	})
 }

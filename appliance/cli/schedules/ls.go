@@ -138,6 +138,11 @@ that is shown too.`,
 			for _, c := range e.Coming {
 				list = append(list, planned{e.Name, e.Service, c.Planned, c.Begin})
 			}
+			if e.Paused != nil && len(args) > 0 {
+				if err := a.Tell("crawlbox: %s is paused; `crawlbox schedule resume %[1]s` ends that", e.Name); err != nil {
+					return nil, err
+				}
+			}
 		}
 		if !known {
 			return nil, fmt.Errorf("unknown schedule %q; `crawlbox schedule ls` lists them", args[0])

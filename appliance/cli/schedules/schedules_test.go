@@ -104,6 +104,10 @@ func TestNext(t *testing.T) {
 	if out, err = says(t, c, "next"); err != nil || strings.Count(out, "\n") != 11 || strings.Contains(out, "weekly") {
 		t.Errorf("of all: %s%v", out, err)
 	}
+	if out, err = says(t, c, "next", "weekly"); err != nil ||
+		!strings.HasPrefix(out, "crawlbox: weekly is paused; `crawlbox schedule resume weekly` ends that\n") {
+		t.Errorf("of a paused one: %s%v", out, err)
+	}
 	if _, err = says(t, c, "next", "nothing"); err == nil || !strings.Contains(err.Error(), "unknown schedule") {
 		t.Errorf("got %v", err)
 	}

@@ -76,7 +76,11 @@ of more than 256 KiB is cut, and goes on in the next one.`,
 		case *follow && cmd.Context().Err() != nil:
 			return nil // Ctrl-C is how following ends
 		case err == nil && !said && q.Tail != 0 && !*asJSON:
-			return a.Tell("crawlbox: there are no such lines of %s", target)
+			hint := ""
+			if *run == "" {
+				hint = "; what a run of it wrote shows `crawlbox logs --run ID`, see `crawlbox runs`"
+			}
+			return a.Tell("crawlbox: there are no such lines of %s%s", target, hint)
 		}
 		return err
 	}
@@ -113,9 +117,13 @@ func ParseSince(cmd *cobra.Command, text string, now time.Time) (time.Time, erro
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
+	var span command.Span // 7d
+	if span.Set(text) == nil {
+		return now.Add(-time.Duration(span)), nil
+	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, command.Usagef(cmd, "--since is %q; it is a span such as 10m or 2h, or a time such as %s", text,
+		return t, command.Usagef(cmd, "--since is %q; it is a span such as 10m or 7d, or a time such as %s", text,
 			now.UTC().Format(time.RFC3339))
 	}
 	return t, nil

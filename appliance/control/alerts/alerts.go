@@ -77,8 +77,8 @@ func (a *Alerts) TestAlerts(ctx context.Context, name string) ([]api.AlertTest, 
 		return nil, a.Explain(err)
 	}
 	if len(c.Channels) == 0 {
-		return nil, api.Conflict("there is no channel; write one below alerts: channels: in crawlbox.yaml, see " +
-			"`crawlbox help alerts`")
+		return nil, api.Conflict("no channel is in force; write one below alerts: channels: in crawlbox.yaml, see " +
+			"`crawlbox help alerts`; is one there, see `crawlbox config check`")
 	}
 	list := []api.AlertTest{}
 	now := time.Now().UTC()
