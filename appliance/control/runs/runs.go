@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/api"
@@ -37,11 +38,12 @@ type Runs struct {
 	starter *starter.Starter
 	store   *runs.Store
 	explain func(error) error
+	some    atomic.Bool // went on when it was looked last
 }
 
 // New returns the runs that engine and store have. explain gives errors their code.
 func New(e Engine, s *starter.Starter, store *runs.Store, explain func(error) error) *Runs {
-	return &Runs{e, s, store, explain}
+	return &Runs{engine: e, starter: s, store: store, explain: explain}
 }
 
 // Begin implements api.Runs.
@@ -128,14 +130,17 @@ func (r *Runs) Rerun(ctx context.Context, id string) (runs.Record, error) {
 
 // live returns the runs that have a service, and those services.
 func (r *Runs) live(ctx context.Context) (list []runs.Record, services []fleet.Service, err error) {
-	some, err := r.engine.HasRuns(ctx)
-	if err != nil || !some {
-		return nil, nil, r.explain(err)
+	if !r.some.Load() { // where there were some, the question would take as long as the services themselves
+		some, err := r.engine.HasRuns(ctx)
+		if err != nil || !some {
+			return nil, nil, r.explain(err)
+		}
 	}
 	snap, err := r.engine.Snapshot(ctx)
 	if err != nil {
 		return nil, nil, r.explain(err)
 	}
+	r.some.Store(slices.ContainsFunc(snap.Services, fleet.Service.IsRun))
 	for _, svc := range snap.Services {
 		spec, err := runs.Parse(svc.Run)
 		if !svc.IsRun() || err != nil {

@@ -75,6 +75,7 @@ type keeper struct {
 	why    Why
 	peaks  Peaks
 	log    *slog.Logger
+	some   bool                  // runs had a service at the last look
 	failed map[string]fleet.Task // of runs that have a service, by ID
 }
 
@@ -91,18 +92,21 @@ func (k *keeper) round(ctx context.Context) error {
 	if _, err := k.store.Has(""); err != nil {
 		return err
 	}
-	some, err := k.engine.HasRuns(ctx)
-	if err != nil {
-		return err
-	}
-	if !some {
-		k.failed = nil
-		return nil
+	if !k.some { // where there were some, the question would take as long as the services themselves
+		some, err := k.engine.HasRuns(ctx)
+		if err != nil {
+			return err
+		}
+		if !some {
+			k.failed = nil
+			return nil
+		}
 	}
 	snap, err := k.engine.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
+	k.some = slices.ContainsFunc(snap.Services, fleet.Service.IsRun)
 	k.complete(&snap)
 	all, together := errgroup.WithContext(ctx)
 	all.SetLimit(atOnce)

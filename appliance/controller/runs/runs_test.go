@@ -68,7 +68,6 @@ type oneRun struct {
 }
 
 func (c *oneRun) HasRuns(context.Context) (bool, error)            { return !c.removed, nil }
-func (c *oneRun) Snapshot(context.Context) (fleet.Snapshot, error) { return c.snap, nil }
 func (c *oneRun) StopRun(_ context.Context, _, label string) error { c.stopped = label; return nil }
 func (c *oneRun) RestartRun(_ context.Context, _ string, times int) error {
 	c.again = times
@@ -76,6 +75,14 @@ func (c *oneRun) RestartRun(_ context.Context, _ string, times int) error {
 }
 
 func (c *oneRun) Remove(context.Context, string) error { c.removed = true; return nil }
+func (c *oneRun) Snapshot(context.Context) (fleet.Snapshot, error) {
+	snap := c.snap
+	if c.removed {
+		snap.Services = nil
+	}
+	return snap, nil
+}
+
 func (c *oneRun) Variables(_ context.Context, _ string, names []string) (map[string]string, error) {
 	return map[string]string{strings.Join(names, ","): "1"}, nil
 }
