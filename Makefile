@@ -25,6 +25,12 @@ FLAGS    := -trimpath -tags grpcnotrace -gcflags='github.com/redis/go-redis/...=
             -gcflags='github.com/crawlbox/crawlbox/appliance/control/...=-l' \
             -gcflags='github.com/crawlbox/crawlbox/appliance/controller/...=-l' \
             -gcflags='github.com/crawlbox/crawlbox/appliance/deploy/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/alerts/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/api/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/swarm/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/image/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/appliance/doctor/...=-l' \
+            -gcflags='github.com/crawlbox/crawlbox/configs/...=-l' \
             -gcflags='google.golang.org/protobuf/...=-l' \
             -gcflags='github.com/crawlbox/crawlbox/appliance/cli/...=-l'
 UNIT     := $(shell $(GO) list ./... 2>/dev/null | grep -v -e /appliance/lab -e /appliance/e2e)

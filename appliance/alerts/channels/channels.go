@@ -8,6 +8,7 @@ package channels
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,7 @@ type Sender struct {
 	From   string
 	client *http.Client
 	now    func() time.Time
+	roots  *x509.CertPool // of mail servers; nil: those that this machine trusts
 }
 
 // New returns a sender on a manager.

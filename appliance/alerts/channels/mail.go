@@ -69,7 +69,7 @@ func (t *talk) Read(p []byte) (int, error) {
 
 func (s *Sender) talk(conn net.Conn, c configs.Channel, password string, m alerts.Message) error {
 	host, _, _ := net.SplitHostPort(c.Host)
-	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12, RootCAs: s.roots}
 	if c.TLS == "tls" {
 		conn = tls.Client(conn, config)
 	}
