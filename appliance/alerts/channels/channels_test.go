@@ -249,8 +249,9 @@ func TestAnswers(t *testing.T) {
 		after   time.Duration
 	}{
 		"down": {
-			func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no\nway", 503) }, "HTTP 503: no way", false,
-			0,
+			func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, "no\nway", http.StatusServiceUnavailable)
+			}, "HTTP 503: no way", false, 0,
 		},
 		"bad": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, "HTTP 400", true, 0},
 		"busy": {func(w http.ResponseWriter, _ *http.Request) {
@@ -288,7 +289,7 @@ func TestSecrets(t *testing.T) {
 	r := newReceiver(t)
 	r.answer = func(w http.ResponseWriter, q *http.Request) { // who repeats all that he is told
 		w.Header().Set("Location", q.URL.String())
-		http.Error(w, q.URL.Path+" "+q.URL.RawQuery+" "+secret, 403)
+		http.Error(w, q.URL.Path+" "+q.URL.RawQuery+" "+secret, http.StatusForbidden)
 	}
 	down := httptest.NewServer(nil)
 	down.Close()

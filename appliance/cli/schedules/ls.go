@@ -139,7 +139,8 @@ that is shown too.`,
 				list = append(list, planned{e.Name, e.Service, c.Planned, c.Begin})
 			}
 			if e.Paused != nil && len(args) > 0 {
-				if err := a.Tell("crawlbox: %s is paused; `crawlbox schedule resume %[1]s` ends that", e.Name); err != nil {
+				const text = "crawlbox: %s is paused; `crawlbox schedule resume %[1]s` ends that"
+				if err := a.Tell(text, e.Name); err != nil {
 					return nil, err
 				}
 			}
