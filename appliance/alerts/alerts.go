@@ -290,8 +290,8 @@ func (s State) Silenced(f Fact) bool {
 	return slices.ContainsFunc(s.Silences, func(x Silence) bool { return x.covers(f) })
 }
 
-// short bounds a text, and leaves one line of it that shows nothing on a screen but itself. It is valid UTF-8, so that it
-// is the same after it was in the state: it is what an alert is known by.
+// short bounds a text, and leaves one line of it that shows nothing on a screen but itself. It is valid UTF-8, so that
+// it is the same after it was in the state: it is what an alert is known by.
 func short(text string, most int) string {
 	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "\ufffd"), func(r rune) bool {
 		return r <= ' ' || r >= 0x7f && r <= 0xa0 || r >= 0x2028 && r <= 0x202e || r >= 0x2066 && r <= 0x2069

@@ -28,7 +28,8 @@ func some() alerts.Message {
 		Items: []alerts.Item{{
 			Status: alerts.Firing,
 			Fact: alerts.Fact{
-				Rule: "run-failed", Subject: "nightly", Severity: alerts.Bad, Text: "<!channel> @everyone $(id) [here](//x)",
+				Rule: "run-failed", Subject: "nightly", Severity: alerts.Bad,
+				Text: "<!channel> @everyone $(id) [here](//x)",
 			},
 			Since: sometime,
 		}, {
