@@ -305,6 +305,7 @@ type AlertsSeen struct {
 type Alert struct {
 	alerts.Alert
 	Silenced bool `json:"silenced,omitempty"`
+	Waiting  int  `json:"waiting,omitempty"` // messages of it that no channel has taken yet
 }
 
 // AlertChannel is where alerts are told.
@@ -313,7 +314,7 @@ type AlertChannel struct {
 	Type    string    `json:"type"`
 	Waiting int       `json:"waiting,omitempty"` // messages
 	Failing time.Time `json:"failing,omitzero"`  // since
-	Why     string    `json:"why,omitempty"`
+	Why     string    `json:"why,omitempty"`     // it fails, or can't be used
 }
 
 // Deadman is the switch that is called while the cluster is well.

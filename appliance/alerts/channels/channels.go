@@ -60,6 +60,19 @@ func New(from string) *Sender {
 	return &Sender{From: from, client: client, now: time.Now}
 }
 
+// Check returns why a channel can't be used, as far as the files of its secrets tell.
+func Check(c configs.Channel) error {
+	for _, path := range []string{c.URLFile, c.SecretFile, c.TokenFile, c.PasswordFile} {
+		if path == "" {
+			continue
+		}
+		if _, err := new(secrets).file(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // refused is the error of a receiver that does not take a message as it is.
 type refused struct{ error }
 

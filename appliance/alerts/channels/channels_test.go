@@ -340,6 +340,32 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// TestCheck: a channel whose files are not there can't be used.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	good, empty := filepath.Join(dir, "good"), filepath.Join(dir, "empty")
+	for path, text := range map[string]string{good: "hush\n", empty: "\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		channel configs.Channel
+		why     string
+	}{
+		{configs.Channel{Type: configs.Webhook, URL: "https://example.com", SecretFile: good}, ""},
+		{configs.Channel{Type: configs.Slack, URLFile: filepath.Join(dir, "none")}, "each manager needs the file"},
+		{configs.Channel{Type: configs.Telegram, TokenFile: empty}, "does not hold one line"},
+		{configs.Channel{Type: configs.SMTP, PasswordFile: dir}, "read " + dir},
+	} {
+		err := Check(c.channel)
+		if (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%+v: %v, want %q", c.channel, err, c.why)
+		}
+	}
+}
+
 func TestCall(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)

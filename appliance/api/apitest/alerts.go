@@ -9,7 +9,7 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/api"
 )
 
-// Alerts returns one that was told, one that is silenced, and a channel that fails.
+// Alerts returns one that was told, one that waits, one that is over, and channels that fail.
 func (c *Cluster) Alerts(context.Context) (v api.AlertsSeen, err error) {
 	if err := c.manager(); err != nil {
 		return v, err
@@ -21,14 +21,19 @@ func (c *Cluster) Alerts(context.Context) (v api.AlertsSeen, err error) {
 		Fact:  alerts.Fact{Rule: "node-down", Subject: "h3", Severity: alerts.Bad, Text: "node h3 is down"},
 		Since: c.now.Add(-time.Hour), Told: c.now.Add(-time.Hour),
 	}, {
+		Fact:  alerts.Fact{Rule: "backup-old", Subject: "backup", Severity: alerts.Bad, Text: "no backup for 2 days"},
+		Since: c.now.Add(-time.Hour), Told: c.now.Add(-time.Hour),
+	}, {
 		Fact:  alerts.Fact{Rule: "run-slow", Subject: "nightly", Severity: alerts.Warning, Text: "run x took 2h"},
 		Since: c.now.Add(-time.Minute), Gone: c.now.Add(-time.Second),
 	}} {
 		v.Alerts = append(v.Alerts, api.Alert{Alert: one, Silenced: is.Silenced(one.Fact)})
 	}
+	v.Alerts[1].Waiting = 1
 	v.Channels = []api.AlertChannel{
 		{Name: "mail", Type: "smtp", Waiting: 2, Failing: c.now.Add(-time.Hour), Why: "connection refused"},
 		{Name: "ops", Type: "slack"},
+		{Name: "pager", Type: "webhook", Why: "open /etc/crawlbox/pager: no such file or directory"},
 	}
 	v.Deadman, v.Lost = &api.Deadman{Called: c.now.Add(-time.Minute)}, 1
 	return v, nil

@@ -58,6 +58,8 @@ func render(s tui.Screen, v api.AlertsSeen) {
 	for _, ch := range v.Channels {
 		is := tui.Styled("ready", tui.Green)
 		switch {
+		case ch.Why != "" && ch.Failing.IsZero():
+			is = tui.Styled("can't be used", tui.Red)
 		case ch.Why != "":
 			is = tui.Styled(fmt.Sprintf("failing for %s, %d waiting", s.Since(ch.Failing), ch.Waiting), tui.Red)
 		case ch.Waiting > 0:
@@ -103,6 +105,8 @@ func state(one api.Alert) tui.Cell {
 		return tui.Styled("well again", tui.Green)
 	case one.Told.IsZero():
 		return tui.Styled("new", tui.Yellow)
+	case one.Waiting > 0:
+		return tui.Styled("waits for a channel", tui.Yellow)
 	}
 	return tui.Styled("told", tui.Red)
 }

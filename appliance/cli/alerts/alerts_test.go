@@ -41,7 +41,7 @@ func TestLs(t *testing.T) {
 	}
 	for _, want := range []string{
 		"node-down", "node h3 is down", "told", "well again", "failing for 1h", "2 waiting", "connection refused",
-		"ready",
+		"ready", "waits for a channel", "can't be used", "/etc/crawlbox/pager: no such file",
 		"dead man's switch: called 1m ago", "1 message could not be told",
 	} {
 		if !strings.Contains(out, want) {

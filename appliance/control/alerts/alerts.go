@@ -20,6 +20,8 @@ type Alerts struct {
 	Store  *alerts.Store
 	Config func() (configs.Alerts, error)
 	Send   func(ctx context.Context, c configs.Channel, m alerts.Message) *alerts.Failure
+	// Check returns why a channel can't be used, as far as it is seen here.
+	Check func(c configs.Channel) error
 	// Called returns when the dead man's switch was called last, and why it was not since.
 	Called  func() (at time.Time, why string)
 	Explain func(error) error
@@ -44,16 +46,36 @@ func (a *Alerts) Alerts(context.Context) (api.AlertsSeen, error) {
 		}
 	}
 	for _, one := range is.Alerts {
-		v.Alerts = append(v.Alerts, api.Alert{Alert: one, Silenced: is.Silenced(one.Fact)})
+		v.Alerts = append(v.Alerts, api.Alert{
+			Alert:    one,
+			Silenced: is.Silenced(one.Fact),
+			Waiting:  waiting(one, is.Messages),
+		})
 	}
 	for _, ch := range c.Channels {
-		v.Channels = append(v.Channels, channel(ch, is.Messages))
+		shown := channel(ch, is.Messages)
+		if err := a.Check(ch); err != nil && shown.Why == "" {
+			shown.Why = err.Error()
+		}
+		v.Channels = append(v.Channels, shown)
 	}
 	if d := c.Deadman; d.URL+d.URLFile != "" {
 		v.Deadman = &api.Deadman{}
 		v.Deadman.Called, v.Deadman.Why = a.Called()
 	}
 	return v, nil
+}
+
+// waiting counts the messages that tell of an alert and wait.
+func waiting(one alerts.Alert, messages []alerts.Message) (n int) {
+	for _, m := range messages {
+		if slices.ContainsFunc(m.Items, func(i alerts.Item) bool {
+			return i.Rule == one.Rule && i.Subject == one.Subject
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 func channel(c configs.Channel, waiting []alerts.Message) api.AlertChannel {

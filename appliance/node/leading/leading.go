@@ -188,6 +188,7 @@ func (m *Manager) alertsArea() api.Alerts {
 		Store:  m.alerts,
 		Config: m.alertsConfig,
 		Send:   channels.New(m.Name).Send,
+		Check:  channels.Check,
 		Called: func() (at time.Time, why string) {
 			if telling := m.telling.Load(); telling != nil {
 				called := telling.Called()
