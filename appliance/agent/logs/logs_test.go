@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/crawlbox/crawlbox/appliance/agent"
@@ -326,6 +327,31 @@ func TestRead_Hostile(t *testing.T) {
 	if s.err == nil || !strings.Contains(s.err.Error(), "again and again") {
 		t.Errorf("got %v", s.err)
 	}
+}
+
+// TestOnward_Slow: a node that lets each of many logs wait is left.
+func TestOnward_Slow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked, takes := 0, slowPage
+		read := onward(func(context.Context, readRequest) (page, error) {
+			asked++
+			time.Sleep(takes)
+			return page{Page: logstore.Page{End: true}}, nil
+		})
+		for range 10 * maxSlow {
+			if _, err := read(t.Context(), readRequest{}); err != nil {
+				t.Fatalf("a node that takes its time: %v", err)
+			}
+		}
+		asked, takes = 0, slowPage+1
+		for range 100 {
+			_, _ = read(t.Context(), readRequest{})
+		}
+		if _, err := read(t.Context(), readRequest{}); asked != maxSlow || err == nil {
+			t.Errorf("a node that is slow was asked %d times, and then %v", asked, err)
+		}
+	})
 }
 
 func ask[Req, Resp any](c agent.Call[Req, Resp], ctx context.Context, to agent.Target, r Req) error {

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/crawlbox/crawlbox/appliance/fleet"
 	"github.com/crawlbox/crawlbox/appliance/logstore"
@@ -15,6 +18,8 @@ import (
 )
 
 const (
+	// maxNodes bounds the nodes that are asked at a time what they have.
+	maxNodes = 32
 	// maxOpen bounds the logs that are read at a time, and ahead is how many of those are that come later.
 	maxOpen = 128
 	ahead   = 8
@@ -78,16 +83,20 @@ type answer struct {
 // that do not answer.
 func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list []*source, notes []string) {
 	answers := make([]answer, len(nodes))
-	var asked sync.WaitGroup
+	var asked errgroup.Group
+	asked.SetLimit(maxNodes)
 	for i, node := range nodes {
 		answers[i].Node = node
 		if node.State != fleet.StateReady {
 			answers[i].err = fmt.Errorf("it is %s", node.State)
 			continue
 		}
-		asked.Go(func() { answers[i].listAnswer, answers[i].err = listCall.Do(ctx, n.Peers, node, v.Which) })
+		asked.Go(func() error {
+			answers[i].listAnswer, answers[i].err = listCall.Do(ctx, n.Peers, node, v.Which)
+			return nil // others are asked for all that
+		})
 	}
-	asked.Wait()
+	_ = asked.Wait()
 	// Tasks that nodes say they have, by node and ID: none speaks for another. Nodes that may have more, by "".
 	here := map[[2]string]bool{}
 	for _, a := range answers {
@@ -98,10 +107,11 @@ func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list [
 			text := fmt.Sprintf("node %s keeps logs of more tasks: the newest %d are shown", a.Display, len(a.Tasks))
 			notes = append(notes, text)
 		}
+		ask := n.remote(a.Node)
 		for _, t := range a.Tasks {
 			here[[2]string{a.ID, t.ID}] = true
 			t.Node = a.Display
-			list = append(list, &source{Task: t, read: n.remote(a.Node)})
+			list = append(list, &source{Task: t, read: ask})
 		}
 	}
 	copies := n.Copies.Tasks(func(t logstore.Task) bool {
@@ -124,17 +134,33 @@ func (n *Nodes) sources(ctx context.Context, v View, nodes []fleet.Node) (list [
 	return list, notes
 }
 
+// remote reads all logs of a node.
 func (n *Nodes) remote(node fleet.Node) func(context.Context, readRequest) (logstore.Page, error) {
 	return onward(func(ctx context.Context, r readRequest) (page, error) {
 		return readCall.Do(ctx, n.Peers, node, r)
 	})
 }
 
-// onward reads pages of a node that come to an end, or at the least further.
+const (
+	// slowPage is how long a node takes for a page where something is wrong with it, and maxSlow how often it may: it
+	// reads 8 MB for one at the most.
+	slowPage = 10 * time.Second
+	maxSlow  = 5
+)
+
+// onward reads pages of a node that come to an end, or at the least further, and not too late too often.
 func onward(ask func(context.Context, readRequest) (page, error)) func(context.Context, readRequest) (
 	logstore.Page, error) {
+	var slow atomic.Int32
 	return func(ctx context.Context, r readRequest) (logstore.Page, error) {
+		if slow.Load() >= maxSlow {
+			return logstore.Page{}, errors.New("its node answers too slowly")
+		}
+		begun := time.Now()
 		is, err := ask(ctx, r)
+		if time.Since(begun) > slowPage {
+			slow.Add(1)
+		}
 		if err == nil && !is.End && !after(is.Next, r.From) {
 			err = errors.New("its node sends the same part again and again")
 		}
