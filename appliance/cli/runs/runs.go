@@ -54,7 +54,11 @@ of which the last holds.`,
 		q.Of = strings.Join(args, "")
 		return c.Runs(ctx, q)
 	}
-	return command.Watches(a, cmd, ask, renderRuns)
+	return command.Watches(a, cmd, ask, func(s tui.Screen, list []runs.Record) {
+		if renderRuns(s, list); len(list) == 0 && q.Of != "" {
+			_ = s.Say("no run of " + q.Of + " is known; `crawlbox runs` lists all")
+		}
+	})
 }
 
 func renderRuns(s tui.Screen, list []runs.Record) {

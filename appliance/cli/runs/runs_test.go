@@ -262,6 +262,7 @@ func TestRuns(t *testing.T) {
 	}{
 		{RunsCmd, "", "spider-3"},
 		{RunsCmd, "--failed", "spider-2"},
+		{RunsCmd, "nobody", "no run of nobody is known"},
 		{RunsCmd, "nobody --json", "[]"},
 		{RunsCmd, "--since 5m -n 1 --json", `"id": "spider-3"`},
 		{RunCmd, "show spider-1", "12400 items, 20000 pages, 31 errors"},
