@@ -2,9 +2,11 @@
 // came from and waits for SIGTERM. With TINY_EXIT=N it ends with that code at
 // once, as a spider does that is done or that crashes; with TINY_EAT=N it takes
 // so many MiB of memory first, and with TINY_LONG=N it writes so many lines of 40 kB to its
-// output and short ones to its errors, with TINY_NOISE=N so many of 1 kB that can't be compressed much; TINY_SAY is what it says, with TINY_LASTS it ends
-// after so long where nothing asks it to stop before, and with TINY_DEAF it is deaf to SIGTERM. It says which arguments it was given. Called with the word health it is its own health
-// check, which fails where TINY_SICK says why.
+// output and short ones to its errors, with TINY_NOISE=N so many of 1 kB that can't be
+// compressed much, and works for TINY_WORK before each; TINY_SAY is what it says, with
+// TINY_LASTS it ends after so long where nothing asks it to stop before, and with TINY_DEAF it
+// is deaf to SIGTERM. It says which arguments it was given. Called with the word health it is
+// its own health check, which fails where TINY_SICK says why.
 package main
 
 import (
@@ -40,7 +42,10 @@ func main() {
 		fmt.Printf("%s %d %s.\n", os.Getenv("TINY_NAME"), n, strings.Repeat("x", 40_000))
 		fmt.Fprintf(os.Stderr, "%s %d short\n", os.Getenv("TINY_NAME"), n)
 	}
+	work, _ := time.ParseDuration(os.Getenv("TINY_WORK"))
 	for n := range number("TINY_NOISE") {
+		for until := time.Now().Add(work); time.Now().Before(until); {
+		}
 		noise := make([]byte, 480)
 		_, _ = rand.Read(noise) // it does not fail
 		fmt.Printf("noise %d %x\n", n, noise)
