@@ -129,10 +129,7 @@ func (r *Runner) prepare(ctx context.Context, svc *fleet.Service, d *Deploy, emi
 		return fmt.Errorf("%s: %w", d.Service, err)
 	}
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
-	if err := r.awaitKnown(ctx, svc, *d, emit); err != nil {
-		return err
-	}
-	nodes, err := r.eligibleNodes(ctx, svc, *d)
+	nodes, err := r.eligibleNodes(ctx, svc, *d, emit)
 	if err != nil {
 		return err
 	}
@@ -191,7 +188,7 @@ const maxUnknown = 45 * time.Second
 // awaitKnown waits until Swarm knows of each node whether it is up: it begins anew when a manager
 // is started, and a deploy at that moment would find no nodes.
 func (r *Runner) awaitKnown(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) error {
-	limited, cancel := context.WithTimeout(ctx, min(maxUnknown, d.Pull.Timeout))
+	limited, cancel := context.WithTimeout(ctx, min(maxUnknown, cmp.Or(d.Pull.Timeout, maxUnknown)))
 	defer cancel()
 	for {
 		nodes, err := r.nodes(limited)
@@ -224,7 +221,10 @@ func (r *Runner) nodes(ctx context.Context) ([]fleet.Node, error) {
 
 // eligibleNodes returns the nodes that should have the image before anything changes, and refuses
 // what can never run on the nodes that there are.
-func (r *Runner) eligibleNodes(ctx context.Context, svc *fleet.Service, d Deploy) ([]fleet.Node, error) {
+func (r *Runner) eligibleNodes(ctx context.Context, svc *fleet.Service, d Deploy, emit Emit) ([]fleet.Node, error) {
+	if err := r.awaitKnown(ctx, svc, d, emit); err != nil {
+		return nil, err
+	}
 	nodes, err := r.nodes(ctx)
 	if err != nil {
 		return nil, err

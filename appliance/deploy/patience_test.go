@@ -167,6 +167,25 @@ func TestDeploy_SwarmBeginsAnew(t *testing.T) {
 	}
 }
 
+// Nobody is told that no node can run a service while Swarm has yet to hear from all of them.
+func TestEligibleNodes_Unknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := &built{}
+		c.nodes = []fleet.Node{{ID: "n0", Display: "h0", State: fleet.StateUnknown}}
+		go func() {
+			if clock.Sleep(t.Context(), 20*time.Second) == nil {
+				c.set(0, fleet.StateReady)
+			}
+		}()
+		r := NewRunner(c, nil, nil, slog.New(slog.DiscardHandler))
+		nodes, err := r.eligibleNodes(t.Context(), nil, Deploy{Service: "spider", Pull: DefaultPullPolicy}, silently)
+		if err != nil || len(nodes) != 1 {
+			t.Errorf("got %+v, %v", nodes, err)
+		}
+	})
+}
+
 // A version that fails after one that never worked has none to go back to, and says so.
 func TestUpdate_OldVersionNeverWorked(t *testing.T) {
 	t.Parallel()

@@ -11,13 +11,16 @@ import (
 	"github.com/crawlbox/crawlbox/appliance/swarm/servicespec"
 )
 
+// silently is for what nobody follows.
+func silently(Progress) {}
+
 func (r *Runner) planDeploy(ctx context.Context, svc *fleet.Service, d Deploy) (Plan, error) {
 	isHere := d.Built == nil && !d.Source.copies()
 	if isHere {
 		d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
 	}
 	r.tellQueue(ctx, &d)
-	nodes, err := r.eligibleNodes(ctx, svc, d)
+	nodes, err := r.eligibleNodes(ctx, svc, d, silently)
 	if err != nil {
 		return Plan{}, err
 	}
@@ -97,7 +100,7 @@ func (d Deploy) watchStep(svc *fleet.Service) string {
 
 func (r *Runner) planStopFirst(ctx context.Context, svc fleet.Service, d Deploy) (Plan, error) {
 	d.Change.Platforms = r.cluster.Platforms(ctx, d.Change.Image)
-	nodes, err := r.eligibleNodes(ctx, &svc, d)
+	nodes, err := r.eligibleNodes(ctx, &svc, d, silently)
 	n := stoppedReplicas(svc)
 	return Plan{Action: Replace, Changes: []string{"image"}, Steps: append(d.Source.steps(d.Change.Image),
 		d.pullStep(len(nodes)),
