@@ -161,20 +161,27 @@ func (a *Alerts) UnsilenceAlerts(_ context.Context, of string) error {
 	}))
 }
 
-// Problem returns what says that alerts can't be told; empty: they are.
-func Problem(store *alerts.Store, now func() time.Time) func() string {
-	const patience = 2 * time.Minute
-	return func() string {
-		is, err := store.Load()
-		if err != nil {
-			return err.Error()
-		}
-		for _, m := range is.Messages {
-			if !m.Since.IsZero() && now().Sub(m.Since) > patience {
-				return fmt.Sprintf("alerts can't be told on %s since %s: %s; mend it, and try it with `crawlbox "+
-					"alerts test %[1]s`", m.Channel, m.Since.Format(time.RFC3339), m.Why)
-			}
-		}
-		return ""
+// Problem says why alerts can't be told; empty: they can, as far as is known.
+func (a *Alerts) Problem() string {
+	const patience, remedy = 2 * time.Minute, "mend it, and try it with `crawlbox alerts test %[1]s`"
+	is, err := a.Store.Load()
+	if err != nil {
+		return err.Error()
 	}
+	for _, m := range is.Messages {
+		if !m.Since.IsZero() && time.Since(m.Since) > patience {
+			return fmt.Sprintf("alerts can't be told on %s since %s: %s; "+remedy, m.Channel,
+				m.Since.Format(time.RFC3339), m.Why)
+		}
+	}
+	c, err := a.Config()
+	if err != nil {
+		return "" // which the config's own problem tells
+	}
+	for _, ch := range c.Channels {
+		if err := a.Check(ch); err != nil {
+			return fmt.Sprintf("alerts can't be told on %s: %s; "+remedy, ch.Name, err)
+		}
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package alerts
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,10 @@ func TestAlerts_Waiting(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if said := a.Problem(); !strings.HasPrefix(said, "alerts can't be told on pager: there is no such file; ") ||
+		!strings.HasSuffix(said, "alerts test pager`") {
+		t.Errorf("the problem is %q", said)
 	}
 	v, err := a.Alerts(t.Context())
 	if err != nil {

@@ -182,7 +182,7 @@ func (m *Manager) alertsConfig() (configs.Alerts, error) {
 }
 
 // alertsArea returns what people ask of alerts.
-func (m *Manager) alertsArea() api.Alerts {
+func (m *Manager) alertsArea() *controlalerts.Alerts {
 	errs := control.NewErrors(m.Name, m.View.ManagerName)
 	return &controlalerts.Alerts{
 		Store:  m.alerts,
@@ -237,7 +237,7 @@ func (m *Manager) Report(ctx context.Context, st *api.Status, seen *problems.See
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
 	control.PartReport(api.Warning, api.ScheduleHeld, controlschedules.Problem(m.planned))(ctx, st, seen)
-	control.PartReport(api.Warning, api.AlertsHeld, controlalerts.Problem(m.alerts, time.Now))(ctx, st, seen)
+	control.PartReport(api.Warning, api.AlertsHeld, m.alertsArea().Problem)(ctx, st, seen)
 	seen.QueueApart = queue.Apart(m.Authority.Queue())
 	if st.Queue != nil {
 		st.Queue.Primary, st.Queue.Replica = m.valkey.Where()
