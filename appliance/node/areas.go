@@ -66,7 +66,7 @@ func (m *manager) areas() (own, led, atHome []api.Area) {
 		), []api.Area{
 			api.ChangesArea(deploys),
 			api.DeploysArea(deploys),
-			api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)),
+			api.UpgradesArea(control.NewUpgrades(m.upgrade, m.offers, errs)), api.AlertsArea(m.leading.Alerts()),
 			api.BackupsArea(control.NewBackups(m.backups, copies.Nodes{Peers: m.peers}, errs)),
 		}, []api.Area{api.QueuesArea(m.queue.Queues)}
 }

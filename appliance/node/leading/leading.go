@@ -155,7 +155,7 @@ func (m *Manager) Areas(led, atHome []api.Area, client *http.Client) (local, pas
 		}
 		return m.Authority.HomeOfQueue()
 	})
-	for _, area := range append(led, api.AlertsArea(m.alertsArea())) {
+	for _, area := range led {
 		local, passed = append(local, area.Relayed(leader)), append(passed, area.While(m.Services.Leads))
 	}
 	for _, area := range atHome {
@@ -181,8 +181,8 @@ func (m *Manager) alertsConfig() (configs.Alerts, error) {
 	return cfg.Alerts, err
 }
 
-// alertsArea returns what people ask of alerts.
-func (m *Manager) alertsArea() *controlalerts.Alerts {
+// Alerts returns what people ask of alerts, on each manager.
+func (m *Manager) Alerts() *controlalerts.Alerts {
 	errs := control.NewErrors(m.Name, m.View.ManagerName)
 	return &controlalerts.Alerts{
 		Store:  m.alerts,
@@ -237,7 +237,7 @@ func (m *Manager) Report(ctx context.Context, st *api.Status, seen *problems.See
 	control.PartReport(api.Bad, api.QueueDown, m.valkey.Bad)(ctx, st, seen)
 	control.PartReport(api.Warning, api.QueueAlone, m.valkey.Warn)(ctx, st, seen)
 	control.PartReport(api.Warning, api.ScheduleHeld, controlschedules.Problem(m.planned))(ctx, st, seen)
-	control.PartReport(api.Warning, api.AlertsHeld, m.alertsArea().Problem)(ctx, st, seen)
+	control.PartReport(api.Warning, api.AlertsHeld, m.Alerts().Problem)(ctx, st, seen)
 	seen.QueueApart = queue.Apart(m.Authority.Queue())
 	if st.Queue != nil {
 		st.Queue.Primary, st.Queue.Replica = m.valkey.Where()
