@@ -33,8 +33,8 @@ var ofCluster = []string{
 	noticeFile, noticeFile + followed, // of the home; that of a node that joined is in its directory
 }
 
-// ForgetCluster removes what a machine keeps of its cluster beside the state, its identity and its record. Without a data
-// directory it keeps none, and nothing where the program happens to be is removed for it.
+// ForgetCluster removes what a machine keeps of its cluster beside the state, its identity and its record. Without a
+// data directory it keeps none, and nothing where the program happens to be is removed for it.
 func ForgetCluster(cfg configs.Config) error {
 	if cfg.DataDir == "" {
 		return nil
