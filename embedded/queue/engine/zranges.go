@@ -247,14 +247,17 @@ type source struct {
 	weight float64
 }
 
+// score returns what a member has, times the weight: NaN where one is infinite and the other 0, which the sum with
+// another score makes 0, as in Redis.
 func (s source) score(m string) (float64, bool) {
 	if s.set != nil && s.set.has(m) {
-		return s.weighted(1), true
+		return s.weight, true
 	}
 	score, found := s.zset.score(m)
-	return s.weighted(score), found
+	return score * s.weight, found
 }
 
+// weighted is that of the first score of a member: 0 in place of NaN.
 func (s source) weighted(score float64) float64 {
 	if score *= s.weight; math.IsNaN(score) {
 		return 0
