@@ -83,6 +83,7 @@ type Manager struct {
 	valkey   *valkey.Status // of the queue's
 	scaling  atomic.Pointer[scaling.Controller]
 	alerts   *told.Store
+	sender   *channels.Sender
 	overview *control.Overview
 	telling  atomic.Pointer[alerts.Controller]
 }
@@ -116,6 +117,7 @@ func (m *Manager) Init() (err error) {
 	m.Services = services.NewCurrent(m.file)
 	m.runs, m.planned = runs.NewStore(m.Authority.Runs()), schedule.NewStore(m.Authority.Schedules())
 	m.alerts = told.NewStore(m.Authority.Alerts())
+	m.sender = channels.New(m.Name)
 	m.starter = &starter.Starter{
 		Engine:  m.Engine,
 		Sources: m.Sources,
@@ -187,7 +189,7 @@ func (m *Manager) Alerts() *controlalerts.Alerts {
 	return &controlalerts.Alerts{
 		Store:  m.alerts,
 		Config: m.alertsConfig,
-		Send:   channels.New(m.Name).Send,
+		Send:   m.sender.Send,
 		Check:  channels.Check,
 		Called: func() (at time.Time, why string) {
 			if telling := m.telling.Load(); telling != nil {
@@ -220,13 +222,12 @@ func (m *Manager) tellAlerts(items *backlog.Reader) *alerts.Controller {
 		Since: time.Now(),
 		Now:   time.Now,
 	})
-	send := channels.New(m.Name)
 	return alerts.New(alerts.Options{
 		Store:  m.alerts,
 		Config: m.alertsConfig,
 		See:    facts.See,
-		Send:   send.Send,
-		Call:   send.Call,
+		Send:   m.sender.Send,
+		Call:   m.sender.Call,
 		Now:    time.Now,
 		Log:    m.Log,
 	})
